@@ -1,0 +1,120 @@
+"""A campaign: runs on one cluster, the first of them a fault-free baseline where none is known for this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from chaos.baseline import measure
+from chaos.checkers.scale_down_converges import watch_at_least_s
+from chaos.cluster import Cluster
+from chaos.errors import ChaosError, ClusterError
+from chaos.events import BaselineKnown
+from chaos.history import History, Record
+from chaos.results import Results, judge, write
+from chaos.run import Run
+from chaos.schedule import Schedule
+from chaos.spec import RunSpec
+from chaos.store import RunDirectory, baseline_path, create, load_baseline, save_baseline
+
+TICK_S = 0.25
+
+
+class BaselineFailed(ChaosError):
+    """A property failed in the fault-free run, so there is nothing to compare faults with."""
+
+    def __init__(self, directory: RunDirectory, results: Results) -> None:
+        super().__init__(f"a property failed without any fault; see {directory.report}")
+        self.directory = directory
+        self.results = results
+
+
+class View(Protocol):
+    """Whoever shows a campaign while it goes on."""
+
+    def step(self, text: str) -> None:
+        """Says what is being done before a run's clock runs."""
+        ...
+
+    def show(self, record: Record) -> None:
+        """Takes in a record of the run going on."""
+        ...
+
+    def tick(self, now_s: float) -> None:
+        """Takes in the time of the run's clock."""
+        ...
+
+    def close(self) -> None:
+        """The run is over."""
+        ...
+
+
+class Campaign:
+    """Runs specifications on one started cluster; every run gets a directory of its own in the store."""
+
+    def __init__(self, cluster: Cluster, *, store: Path, versions: Mapping[str, str], view: Callable[[], View]) -> None:
+        self._cluster = cluster
+        self._store = store
+        self._versions = versions
+        self._view_of = view
+
+    async def baseline(self, spec: RunSpec, *, renew: bool = False) -> BaselineKnown:
+        """What a fault-free run of this specification measures here: kept from earlier, or run now.
+
+        Raises:
+            BaselineFailed: a property failed without any fault.
+            ClusterError: the fault-free run cannot serve as one; says why, and where it lies.
+        """
+        path = baseline_path(spec, ray_version=self._versions.get("ray", "unknown"))
+        known = None if renew else load_baseline(path)
+        if known is not None:
+            return known
+        fault_free = spec.model_copy(update={"schedule": Schedule()})
+        directory = create(self._store, fault_free, suffix="-baseline")
+        history = await self._execute(fault_free, directory, None, "fault-free baseline")
+        results = judge(history)
+        write(results, directory)
+        if results.judgement == "fail":
+            raise BaselineFailed(directory, results)
+        try:
+            measured = measure(history)
+        except ClusterError as error:
+            raise ClusterError(f"{error} (the baseline run lies in {directory.path})") from error
+        save_baseline(path, measured)
+        return measured
+
+    async def run(self, spec: RunSpec, directory: RunDirectory, *, baseline: BaselineKnown | None) -> History:
+        """Executes one run; its history is sealed in its directory, also when interrupted."""
+        return await self._execute(spec, directory, baseline, "run")
+
+    async def _execute(
+        self, spec: RunSpec, directory: RunDirectory, baseline: BaselineKnown | None, what: str
+    ) -> History:
+        view = self._view_of()
+        view.step(f"{what}: {directory.path}")
+        run = Run(
+            spec,
+            self._cluster,
+            directory,
+            versions=self._versions,
+            baseline=baseline,
+            watch_s=watch_at_least_s,
+            listener=view.show,
+        )
+        ticking = asyncio.create_task(_tick(run, view))
+        try:
+            return await run.execute()
+        finally:
+            ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await ticking
+            view.close()
+
+
+async def _tick(run: Run, view: View) -> None:
+    while True:
+        view.tick(run.now_s())
+        await asyncio.sleep(TICK_S)

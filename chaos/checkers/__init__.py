@@ -1,0 +1,47 @@
+"""The checkers: one property a file, all listed here, and `evaluate` to judge a history by them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from chaos.checker import Checker, Verdict
+from chaos.checkers.faults_took_effect import FaultsTookEffect
+from chaos.checkers.host_not_starved import HostNotStarved
+from chaos.checkers.job_completes import JobCompletes
+from chaos.checkers.no_leaked_nodes import NoLeakedNodes
+from chaos.checkers.no_overshoot import NoOvershoot
+from chaos.checkers.nothing_left_behind import NothingLeftBehind
+from chaos.checkers.rows_exactly_once import RowsExactlyOnce
+from chaos.checkers.scale_down_converges import ScaleDownConverges
+from chaos.checkers.scale_up_converges import ScaleUpConverges
+from chaos.checkers.stayed_live import StayedLive
+from chaos.history import History
+
+ALL: tuple[Checker, ...] = (
+    JobCompletes(),
+    RowsExactlyOnce(),
+    ScaleUpConverges(),
+    ScaleDownConverges(),
+    NoOvershoot(),
+    NoLeakedNodes(),
+    StayedLive(),
+    FaultsTookEffect(),
+    HostNotStarved(),
+    NothingLeftBehind(),
+)
+
+
+def evaluate(history: History, checkers: Sequence[Checker] = ALL) -> tuple[Verdict, ...]:
+    """The verdict of each checker, in order; a crashing one is inconclusive and names its exception (Jepsen's rule)."""
+    return tuple(_verdict(history, checker) for checker in checkers)
+
+
+def _verdict(history: History, checker: Checker) -> Verdict:
+    try:
+        return checker(history)
+    except Exception as error:  # noqa: BLE001 -- whatever a checker raises, the others must still be heard
+        return Verdict(
+            name=checker.name,
+            verdict="inconclusive",
+            summary=f"the checker crashed, which is a bug in it: {type(error).__name__}: {error}",
+        )

@@ -1,0 +1,215 @@
+"""What the injected faults explain: the one model of their cost that every bounded checker uses.
+
+An injection explains one interval of the run: **from the moment it was applied until everything it set off has had the
+time to be over**,
+
+    [applied,  end of the harm  +  recovery]
+
+- *end of the harm* is the latest of
+  - the moment the fault was healed; where no healing was recorded, the moment it was due;
+  - for each victim lost to it: the moment the GCS declared it dead, at most `HealthCheck.detection_s` after its
+    instance went away;
+  - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
+    node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
+    probe says was asked for, where that is longer) after the request;
+- *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
+  batch that was lost unfinished with a victim.
+
+The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
+more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
+`factor x baseline + slack` like a fault-free run's. Losses that no injection explains cost nothing: a node that dies
+unasked is a finding. An injection whose probe saw no effect explains nothing; one whose effect is unknown does.
+No kind of fault is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chaos.checkers.facts import Facts, in_time
+from chaos.checkers.measure import launches
+from chaos.events import (
+    BatchCompleted,
+    BatchInvoked,
+    ClusterSampled,
+    FaultHealed,
+    FaultInjected,
+    FaultProbed,
+    NodeDied,
+    NodeLaunchFailed,
+    NodeTerminated,
+    NodeView,
+)
+from chaos.history import Record
+
+_CLOCK_SLIP_S = 0.5
+_SECONDS_IN = {"s": 1.0, "ms": 0.001}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The interval one injection explains, and the records it was derived from."""
+
+    injection: str
+    fault: str
+    from_s: float
+    to_s: float
+    record: Record
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A worker that went away without the autoscaler ending it: its instance, or the GCS's trust in it.
+
+    `injection` is the one that explains it, or None: it died unasked.
+    """
+
+    node: str
+    lost_s: float
+    dead_s: float
+    record: Record
+    injection: str | None = None
+
+
+def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> float:
+    """How many seconds of this window these intervals cover; between 0 and the window's length."""
+    cost_s, reached_s = 0.0, from_s
+    for span in sorted(spans, key=lambda span: span.from_s):
+        begin_s, end_s = max(span.from_s, reached_s), min(span.to_s, to_s)
+        if end_s > begin_s:
+            cost_s += end_s - begin_s
+            reached_s = end_s
+    return cost_s
+
+
+def explained(facts: Facts) -> tuple[Explained, ...]:
+    """The interval each injection explains, by start."""
+    recovery_s = facts.cluster.update_interval_s + _join_s(facts)
+    lost = losses(facts)
+    found = []
+    for record, event in facts.history.of(FaultInjected):
+        if _showed_nothing(facts, event.injection):
+            continue
+        in_force_to_s = _in_force_to_s(facts, event)
+        own = [loss for loss in lost if loss.injection == event.injection]
+        end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *_late_launches_s(facts, event, in_force_to_s)])
+        redo_s = max((_unfinished_s(facts, loss) for loss in own), default=0.0)
+        found.append(
+            Explained(event.injection, event.fault, event.applied_s, end_s + recovery_s + redo_s, record),
+        )
+    return tuple(sorted(found, key=lambda span: span.from_s))
+
+
+def losses(facts: Facts) -> tuple[Loss, ...]:
+    """Workers lost before the cluster was stopped, by time; those the autoscaler retired for idleness are none."""
+    gone: dict[str, list[Record]] = {}
+    until_s = facts.watched_to_s
+    views = _last_views(facts)
+    for record in sorted(facts.history, key=lambda r: r.t_s):
+        event = record.event
+        if record.t_s > until_s or not isinstance(event, (NodeDied, NodeTerminated)) or event.node == "head":
+            continue
+        if isinstance(event, NodeTerminated) and event.cause in ("autoscaler", "down"):
+            continue
+        killed = isinstance(event, NodeTerminated) and event.cause == "killed"
+        if killed or event.node in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
+            gone.setdefault(event.node, []).append(record)
+    found = []
+    for node, records in gone.items():
+        lost_s = records[0].t_s
+        instance_s = next((r.t_s for r in records if isinstance(r.event, NodeTerminated)), None)
+        died_s = next((r.t_s for r in records if isinstance(r.event, NodeDied)), None)
+        dead_s = died_s if died_s is not None else lost_s + facts.cluster.health_check.detection_s
+        if instance_s is not None:
+            dead_s = max(instance_s, min(dead_s, instance_s + facts.cluster.health_check.detection_s))
+        found.append(Loss(node, lost_s, dead_s, records[0], _explaining(facts, node, lost_s)))
+    return tuple(sorted(found, key=lambda loss: loss.lost_s))
+
+
+def _explaining(facts: Facts, node: str, lost_s: float) -> str | None:
+    """The latest injection that can have cost this node: on it or on the head, in force or just over."""
+    reach_s = facts.cluster.health_check.detection_s + _CLOCK_SLIP_S
+    candidates = [
+        event
+        for _, event in facts.history.of(FaultInjected)
+        if (node in event.victims or "head" in event.victims)
+        and event.applied_s - _CLOCK_SLIP_S <= lost_s <= _in_force_to_s(facts, event) + reach_s
+    ]
+    return max(candidates, key=lambda event: event.applied_s).injection if candidates else None
+
+
+def _in_force_to_s(facts: Facts, event: FaultInjected) -> float:
+    healed = [h.healed_s for _, h in facts.history.of(FaultHealed) if h.injection == event.injection]
+    due_s = event.applied_s if event.heal_due_s is None else event.heal_due_s
+    return max(event.applied_s, min(healed, default=due_s))
+
+
+def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:
+    if event.victims and "head" not in event.victims:
+        return []
+    failed = {e.node: r.t_s for r, e in facts.history.of(NodeLaunchFailed) if e.node is not None}
+    own_s = max(in_force_to_s - event.applied_s, _asked_s(facts, event.injection))
+    ends = []
+    for launch in launches(facts):
+        asked_s = launch.launching.t_s
+        if not event.applied_s - _CLOCK_SLIP_S <= asked_s <= in_force_to_s:
+            continue
+        seen_s = launch.joined.t_s if launch.joined else failed.get(launch.node, float("inf"))
+        ends.append(min(seen_s, asked_s + _join_s(facts) + own_s))
+    return ends
+
+
+def _asked_s(facts: Facts, injection: str) -> float:
+    return max(
+        (
+            event.asked * _SECONDS_IN[event.unit]
+            for _, event in facts.history.of(FaultProbed)
+            if event.injection == injection and event.asked is not None and event.unit in _SECONDS_IN
+        ),
+        default=0.0,
+    )
+
+
+def _showed_nothing(facts: Facts, injection: str) -> bool:
+    outcomes = {event.outcome for _, event in facts.history.of(FaultProbed) if event.injection == injection}
+    return outcomes == {"no_effect"}
+
+
+def _unfinished_s(facts: Facts, loss: Loss) -> float:
+    """How long the longest batch had run that was lost unfinished with this node."""
+    done = {(e.op, e.rows, e.started_s) for _, e in facts.history.of(BatchCompleted) if e.node == loss.node}
+    return max(
+        (
+            loss.lost_s - event.started_s
+            for _, event in facts.history.of(BatchInvoked)
+            if event.node == loss.node
+            and event.started_s <= loss.lost_s
+            and (event.op, event.rows, event.started_s) not in done
+        ),
+        default=0.0,
+    )
+
+
+def _last_views(facts: Facts) -> dict[str, list[tuple[float, NodeView]]]:
+    views: dict[str, list[tuple[float, NodeView]]] = {}
+    for record, sample in in_time(facts.history.of(ClusterSampled)):
+        for view in sample.nodes:
+            views.setdefault(view.node, []).append((record.t_s, view))
+    return views
+
+
+def _was_retired(facts: Facts, views: list[tuple[float, NodeView]], at_s: float) -> bool:
+    """Whether the autoscaler was about to end the node: last seen draining, or idle as long as it may be."""
+    before = [view for t_s, view in views if t_s <= at_s]
+    if not before:
+        return False
+    last = before[-1]
+    kind = facts.cluster.node_types.get(last.node_type)
+    own_s = kind.idle_timeout_s if kind else None
+    limit_s = facts.cluster.idle_timeout_s if own_s is None else own_s
+    return last.status == "draining" or (last.status == "idle" and last.idle_s >= limit_s - 2.0)
+
+
+def _join_s(facts: Facts) -> float:
+    return facts.baseline.join_s if facts.baseline else 0.0

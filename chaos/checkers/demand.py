@@ -1,0 +1,190 @@
+"""How many nodes a sample's demand asks for: the same packing for every checker, and for the diagnosis.
+
+Model of Ray's autoscaler, without its scores: waiting tasks and placement groups go onto what is free on the nodes
+there are, `request_resources` onto their totals, the rest onto new nodes of types that hold it, within the limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from chaos.cluster_spec import ClusterSpec
+from chaos.events import ClusterSampled, Demand, NodeView, Resources
+
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the demand of one sample asks for beyond the workers that are there.
+
+    `least` is the fewest new nodes that satisfy it within the limits, `most` the most a scheduler may reasonably start
+    (each shape packed alone, placement groups spread). `unfit` is demand no node type holds; `capped` counts bundles
+    that wait because a limit is reached.
+    """
+
+    least: int
+    most: int
+    unfit: tuple[Demand, ...]
+    capped: int
+
+
+def live_workers(sample: ClusterSampled) -> list[NodeView]:
+    """The workers the GCS sees whose instances the Cloud still has and does not stop."""
+    return [
+        node for node in sample.nodes if node.node != "head" and sample.cloud.get(node.node, "stopping") != "stopping"
+    ]
+
+
+def all_workers(sample: ClusterSampled) -> set[str]:
+    """Every worker somebody still knows: the GCS or the Cloud, in whatever state."""
+    return ({node.node for node in sample.nodes} | set(sample.cloud)) - {"head"}
+
+
+def at_minimum(sample: ClusterSampled, cluster: ClusterSpec) -> bool:
+    """Whether the GCS and the Cloud both have just the minimum of workers, of every type."""
+    if not sample.reachable or len(all_workers(sample)) != cluster.min_workers:
+        return False
+    counts = Counter(node.node_type for node in live_workers(sample))
+    return all(counts[name] == node_type.min_workers for name, node_type in cluster.node_types.items())
+
+
+def wanted(sample: ClusterSampled, cluster: ClusterSpec) -> Wanted:
+    """What the sample's demand asks for beyond the workers that are there."""
+    workers = [node for node in live_workers(sample) if node.status != "draining"]
+    nodes = [*workers, *(node for node in sample.nodes if node.node == "head")]
+    grown = _Growth(cluster, Counter(node.node_type for node in workers))
+    grown.fill_minimum()
+    totals, free = [dict(node.total) for node in nodes], [dict(node.available) for node in nodes]
+    waiting = sorted((d for d in sample.demands if d.count > 0), key=_size, reverse=True)
+    standing = [d for d in waiting if d.source == "request_resources"]
+    queued = [d for d in waiting if d.source != "request_resources"]
+    rest = [(d, _place(d.shape, d.count, totals)) for d in standing] + [
+        (d, _place(d.shape, d.count, free)) for d in queued
+    ]
+    unfit, capped, most = [], 0, grown.started
+    for demand, left in rest:
+        if not left:
+            continue
+        holds = [kind.holds(demand.shape) for kind in cluster.node_types.values() if kind.max_workers > 0]
+        fitting = [count for count in holds if count > 0]
+        if not fitting:
+            unfit.append(demand.model_copy(update={"count": left}))
+            continue
+        most += left if demand.source == "placement_group" else math.ceil(left / min(fitting))
+        capped += grown.hold(demand.shape, left, standing=demand.source == "request_resources")
+    return Wanted(least=grown.started, most=min(most, grown.room + grown.started), unfit=tuple(unfit), capped=capped)
+
+
+def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: float) -> tuple[str, ...]:
+    """Workers idle for longer than their timeout and this, that neither a minimum nor `request_resources` keeps.
+
+    Ray keeps every node to which its scheduler assigns a standing bundle, be others free for it or not
+    (`_enforce_idle_termination` of autoscaler v2), so each standing bundle may keep one idle worker that holds it.
+    """
+    left = live_workers(sample)
+    standing = [_Standing(d.shape, d.count) for d in sample.demands if d.source == "request_resources"]
+    found: list[str] = []
+    for node in live_workers(sample):
+        kind = cluster.node_types.get(node.node_type)
+        own_s = kind.idle_timeout_s if kind else None
+        limit_s = (cluster.idle_timeout_s if own_s is None else own_s) + idle_longer_by_s
+        rest = [other for other in left if other is not node]
+        kept = sum(other.node_type == node.node_type for other in rest) < (kind.min_workers if kind else 0)
+        if node.status == "idle" and node.idle_s > limit_s and not kept and not _keeps(standing, node):
+            found.append(node.node)
+            left = rest
+    return tuple(found)
+
+
+def describe(shape: Resources) -> str:
+    """A resource shape as people write it."""
+    return "{" + ", ".join(f"{name}: {amount:g}" for name, amount in sorted(shape.items())) + "}"
+
+
+@dataclass
+class _Standing:
+    """Bundles of one `request_resources` shape that keep no node yet."""
+
+    shape: Resources
+    count: int
+
+
+@dataclass
+class _Growth:
+    """The new nodes a demand would start, with what is left on them."""
+
+    cluster: ClusterSpec
+    counts: Counter[str]
+    started: int = 0
+    totals: list[Resources] = field(default_factory=list)
+    free: list[Resources] = field(default_factory=list)
+
+    @property
+    def room(self) -> int:
+        """How many more nodes the limits allow."""
+        of_types = sum(max(0, kind.max_workers - self.counts[n]) for n, kind in self.cluster.node_types.items())
+        return max(0, min(self.cluster.max_workers - self.counts.total(), of_types))
+
+    def fill_minimum(self) -> None:
+        """Starts what is missing of each type's minimum."""
+        for name, kind in self.cluster.node_types.items():
+            while self.counts[name] < kind.min_workers and self._start(name):
+                pass
+
+    def hold(self, shape: Resources, count: int, *, standing: bool) -> int:
+        """Places bundles on new nodes, starting more where needed; returns how many the limits leave out."""
+        left = _place(shape, count, self.totals if standing else self.free)
+        while left and (name := self._best(shape)) is not None and self._start(name):
+            left = _place(shape, left, self.totals if standing else self.free)
+        return left
+
+    def _best(self, shape: Resources) -> str | None:
+        fitting = [
+            (sum(kind.resources.get(r, 0.0) > 0 and shape.get(r, 0.0) <= 0 for r in kind.resources), -holds, name)
+            for name, kind in self.cluster.node_types.items()
+            if self.counts[name] < kind.max_workers and (holds := kind.holds(shape)) > 0
+        ]
+        return min(fitting)[2] if fitting else None
+
+    def _start(self, name: str) -> bool:
+        kind = self.cluster.node_types[name]
+        if self.counts.total() >= self.cluster.max_workers or self.counts[name] >= kind.max_workers:
+            return False
+        self.counts[name] += 1
+        self.started += 1
+        self.totals.append(dict(kind.resources))
+        self.free.append(dict(kind.resources))
+        return True
+
+
+def _keeps(standing: list[_Standing], node: NodeView) -> bool:
+    """Whether a standing bundle not yet spoken for fits the node; it is spoken for then."""
+    for bundles in standing:
+        if bundles.count and not _place(bundles.shape, 1, [dict(node.total)]):
+            bundles.count -= 1
+            return True
+    return False
+
+
+def _size(demand: Demand) -> float:
+    return sum(demand.shape.values())
+
+
+def _place(shape: Resources, count: int, bins: list[Resources]) -> int:
+    """Puts bundles into the bins, first fit; returns how many are left over."""
+    asked = {name: amount for name, amount in shape.items() if amount > 0}
+    if not asked:
+        return 0
+    for room in bins:
+        fits = min(math.floor(room.get(name, 0.0) / amount + _TINY) for name, amount in asked.items())
+        placed = max(0, min(count, fits))
+        if placed:
+            for name, amount in asked.items():
+                room[name] -= placed * amount
+            count -= placed
+        if not count:
+            break
+    return count

@@ -1,0 +1,140 @@
+"""What a history says about its own run: what was asked for, when there was load, and whether it went to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import JsonValue, ValidationError
+
+from chaos.bounds import Bounds
+from chaos.cluster_spec import ClusterSpec
+from chaos.events import (
+    BaselineKnown,
+    ClusterSampled,
+    FaultInjected,
+    PhaseBegan,
+    RunOpened,
+    RunSealed,
+    WorkloadFinished,
+    WorkloadStarted,
+)
+from chaos.history import History, Record
+from chaos.value import Value
+
+E = TypeVar("E", bound=Value)
+
+
+def in_time(events: list[tuple[Record, E]]) -> list[tuple[Record, E]]:
+    """The events by time; what was recorded late (batches, the Cloud's events) takes its own place."""
+    return sorted(events, key=lambda pair: pair[0].t_s)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One injection of the schedule, as far as a checker must know it."""
+
+    injection: str
+    fault: str
+    may_miss: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A history with its own settings read out of it.
+
+    `load_from_s` and `load_to_s` are when the workload's driver started and ended; where it did not end, `load_to_s` is
+    None. `cut` says why the run did not go to its end, or is empty.
+    """
+
+    history: History
+    cluster: ClusterSpec
+    bounds: Bounds
+    asked: tuple[Asked, ...]
+    deadline_s: float | None
+    baseline: BaselineKnown | None
+    load_from_s: float | None
+    load_to_s: float | None
+    outcome: str
+    cut: str
+
+    @property
+    def watched_to_s(self) -> float:
+        """Until when the cluster was left alone: the phase `stopping`, else the end of the history."""
+        stopping = [r.t_s for r, e in self.history.of(PhaseBegan) if e.phase == "stopping"]
+        return min(stopping, default=max((r.t_s for r in self.history), default=0.0))
+
+    @property
+    def is_faulty(self) -> bool:
+        """Whether a fault was injected."""
+        return self.history.first(FaultInjected) is not None
+
+    def samples(
+        self, *, from_s: float = float("-inf"), to_s: float = float("inf")
+    ) -> list[tuple[Record, ClusterSampled]]:
+        """The samples within these times in which the GCS answered; while the cluster is stopped there are none."""
+        end_s = min(to_s, self.watched_to_s)
+        found = self.history.of(ClusterSampled, since_s=from_s)
+        return in_time([(r, e) for r, e in found if e.reachable and r.t_s <= end_s])
+
+    def load_samples(self) -> list[tuple[Record, ClusterSampled]]:
+        """The answered samples while there was load."""
+        if self.load_from_s is None:
+            return []
+        return self.samples(from_s=self.load_from_s, to_s=float("inf") if self.load_to_s is None else self.load_to_s)
+
+    def over(self, baseline_s: float, *, faults_cost_s: float = 0.0) -> float:
+        """The bound for something that took `baseline_s` without faults."""
+        return self.bounds.over(baseline_s, faults_cost_s=faults_cost_s)
+
+
+def facts_of(history: History) -> Facts | str:
+    """The facts of a history, or why it holds none."""
+    opened = history.first(RunOpened)
+    if opened is None:
+        return "the history does not say what was asked for: no run.opened"
+    spec = opened[1].spec
+    try:
+        cluster = ClusterSpec.model_validate(spec.get("cluster", {}))
+        bounds = Bounds.model_validate(spec.get("bounds", {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        return f"the history's spec is not one of this version: {place}: {first['msg']}"
+    deadline = spec.get("deadline_s")
+    baseline = history.last(BaselineKnown)
+    started, finished = history.first(WorkloadStarted), history.last(WorkloadFinished)
+    return Facts(
+        history=history,
+        cluster=cluster,
+        bounds=bounds,
+        asked=_asked(spec.get("schedule")),
+        deadline_s=float(deadline) if isinstance(deadline, (int, float)) else None,
+        baseline=baseline[1] if baseline else None,
+        load_from_s=started[0].t_s if started else None,
+        load_to_s=finished[0].t_s if finished else None,
+        outcome=finished[1].outcome if finished else "",
+        cut=_cut(history),
+    )
+
+
+def _cut(history: History) -> str:
+    sealed = history.last(RunSealed)
+    if sealed is None:
+        return "the history is not sealed: the runner died, or still runs"
+    event = sealed[1]
+    if event.reason in ("interrupted", "error", "aborted"):
+        return f"the run was cut short ({event.reason}{': ' if event.message else ''}{event.message})"
+    return ""
+
+
+def _asked(schedule: JsonValue) -> tuple[Asked, ...]:
+    listed = schedule.get("injections") if isinstance(schedule, dict) else schedule
+    if not isinstance(listed, list):
+        return ()
+    asked = []
+    for place, item in enumerate(listed, start=1):
+        if isinstance(item, dict):
+            name = str(item.get("id") or f"i{place}")
+            asked.append(Asked(name, str(item.get("fault", "?")), item.get("may_miss") is True))
+    return tuple(asked)

@@ -1,0 +1,64 @@
+"""The job finishes, with faults as without."""
+
+from __future__ import annotations
+
+from chaos.checker import Verdict
+from chaos.checkers.facts import Facts
+from chaos.checkers.property import Property
+from chaos.events import RunSealed, StacksDumped, WorkloadFinished, WorkloadStarted
+
+
+class JobCompletes(Property):
+    """The workload's driver ended by itself and well.
+
+    Assumes that the engine ends a driver at the spec's deadline and records that as `hung`, that a driver ended by
+    Ctrl-C is recorded as `interrupted`, and that the faults of the schedule are survivable.
+    """
+
+    name = "job_completes"
+
+    def judge(self, facts: Facts) -> Verdict:
+        """Fails when the job failed or hung; inconclusive when it never began or was not let to end."""
+        started = facts.history.first(WorkloadStarted)
+        finished = facts.history.last(WorkloadFinished)
+        sealed = facts.history.last(RunSealed)
+        if finished is None:
+            if started and sealed and sealed[1].reason == "deadline":
+                took_s = sealed[0].t_s - started[0].t_s
+                return self.fails(
+                    f"the job had not ended at the run's deadline, after {took_s:.1f} s",
+                    [started[0], sealed[0]],
+                    measured=took_s,
+                    bound=facts.deadline_s,
+                    unit="s",
+                )
+            what = "the job's end was not recorded" if started else "the job never began"
+            return self.unclear(what, [started[0]] if started else [])
+        record, event = finished
+        evidence = [record] if started is None else [started[0], record]
+        took = None if started is None else record.t_s - started[0].t_s
+        after = "" if took is None else f" after {took:.1f} s"
+        if event.outcome == "interrupted" or (event.outcome == "failed" and facts.cut):
+            return self.unclear(f"the job was ended from outside{after}", evidence, measured=took, unit="s")
+        if event.outcome == "hung":
+            dumped = [r for r, _ in facts.history.of(StacksDumped)]
+            return self.fails(
+                f"the job had not ended at the run's deadline{after}",
+                [*evidence, *dumped],
+                measured=took,
+                bound=facts.deadline_s,
+                unit="s",
+            )
+        if event.outcome == "failed":
+            reason = event.error.strip().splitlines()
+            return self.fails(
+                f"the job failed{after}: {reason[-1] if reason else 'no error was given'}",
+                evidence,
+                measured=took,
+                unit="s",
+            )
+        if started is None:
+            return self.unclear("the job ended well, but its beginning was not recorded", evidence)
+        if started[1].rows_total == 0:
+            return self.unclear("the job had no rows to compute", evidence)
+        return self.passes(f"the job ended well{after}", evidence, measured=took, bound=facts.deadline_s, unit="s")

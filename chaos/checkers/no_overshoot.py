@@ -1,0 +1,204 @@
+"""Never more nodes than allowed, and not for long more than demand explains."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from dataclasses import dataclass
+
+from chaos.checker import Verdict
+from chaos.checkers.cost import explained, faults_cost_s
+from chaos.checkers.demand import live_workers, needless, wanted
+from chaos.checkers.facts import Facts, in_time
+from chaos.checkers.property import Property
+from chaos.events import (
+    ClusterSampled,
+    NodeDied,
+    NodeLaunchFailed,
+    NodeLaunching,
+    NodeTerminated,
+    NodeTerminating,
+)
+from chaos.history import Record
+
+_SAMPLE_LAG_S = 2.0
+_NEVER_S = float("inf")
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """One instance the autoscaler asked for, from its launch (or the run's beginning) to the first sign of its end.
+
+    From `leaving_s` on, a little earlier, it no longer counts against a limit.
+    """
+
+    node: str
+    node_type: str
+    from_s: float
+    ended_s: float
+    leaving_s: float
+    record: Record
+
+
+class NoOvershoot(Property):
+    """The autoscaler never has more instances than the limits, and no more than demand explains for long.
+
+    Assumes that instances are what Ray's limits are about, so pending, running and paused ones count, and not those on
+    their way out: stopping, draining, declared dead, or gone within an update of the autoscaler (a replacement may
+    overlap with what it replaces). Instances that the Cloud made without being asked (a duplicated launch) do not count
+    here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit.
+
+    Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
+    (at most: each shape packed alone). A launch beyond that is surplus until it ends, or demand and workers in use
+    catch up; so is a worker idle for longer than its timeout and `overshoot_s`, that nothing keeps; it may be late by
+    the faults' cost.
+    """
+
+    name = "no_overshoot"
+
+    def judge(self, facts: Facts) -> Verdict:
+        """Fails on any instance above a limit, and on surplus that lasts longer than `overshoot_s`."""
+        samples = in_time([(r, s) for r, s in facts.history.of(ClusterSampled) if r.t_s <= facts.watched_to_s])
+        instances = _instances(facts, samples)
+        if not samples or not any(s.reachable for _, s in samples):
+            return self.unclear("the cluster was not sampled")
+        if not instances:
+            return self.unclear("no worker was ever launched, so none could be too many")
+        above = self._above_limits(facts, samples, instances)
+        if above is not None:
+            return above
+        lasting = [*_surplus_launches(facts, samples, instances), *_surplus_idle(facts, samples)]
+        bound_s = facts.bounds.overshoot_s
+        peak = max(len(_counted(sample, record.t_s, instances)) for record, sample in samples)
+        if lasting:
+            worst_s, told, evidence = max(lasting, key=lambda one: one[0])
+            if worst_s > bound_s:
+                return self.fails(told, evidence, measured=worst_s, bound=bound_s, unit="s")
+            return self.passes(
+                f"at most {peak} of {facts.cluster.worker_limit} workers; {told}",
+                evidence,
+                measured=worst_s,
+                bound=bound_s,
+                unit="s",
+            )
+        return self.passes(
+            f"at most {peak} of {facts.cluster.worker_limit} workers, none beyond what demand explained",
+            [samples[0][0], samples[-1][0]],
+            measured=0.0,
+            bound=bound_s,
+            unit="s",
+        )
+
+    def _above_limits(
+        self, facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
+    ) -> Verdict | None:
+        limits = {name: kind.max_workers for name, kind in facts.cluster.node_types.items()}
+        for record, sample in samples:
+            counted = _counted(sample, record.t_s, instances)
+            counts = Counter(one.node_type for one in counted)
+            over = next((name for name, limit in limits.items() if counts[name] > limit), None)
+            if len(counted) > facts.cluster.max_workers or over is not None:
+                limit = facts.cluster.max_workers if over is None else limits[over]
+                number = len(counted) if over is None else counts[over]
+                names = ", ".join(one.node for one in counted)
+                return self.fails(
+                    f"{number} instances{'' if over is None else f' of type {over}'} at {record.t_s:.1f} s,"
+                    f" at most {limit} allowed: {names}",
+                    [record, *(one.record for one in counted)],
+                    measured=float(number),
+                    bound=float(limit),
+                    unit="workers",
+                )
+        return None
+
+
+def _instances(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> dict[str, _Instance]:
+    gone: dict[str, float] = {}
+    grace_s = facts.cluster.update_interval_s + _SAMPLE_LAG_S
+    for record in facts.history:
+        event = record.event
+        if isinstance(event, (NodeDied, NodeTerminating, NodeTerminated, NodeLaunchFailed)) and event.node is not None:
+            gone[event.node] = min(gone.get(event.node, _NEVER_S), record.t_s)
+    found = {}
+    if samples:
+        record, first = samples[0]
+        types = {view.node: view.node_type for view in first.nodes}
+        for node in sorted(first.cloud):
+            if node != "head":
+                ended_s = gone.get(node, _NEVER_S)
+                found[node] = _Instance(node, types.get(node, ""), float("-inf"), ended_s, ended_s - grace_s, record)
+    for record, launch in in_time(facts.history.of(NodeLaunching)):
+        ended_s = gone.get(launch.node, _NEVER_S)
+        found[launch.node] = _Instance(launch.node, launch.node_type, record.t_s, ended_s, ended_s - grace_s, record)
+    return found
+
+
+def _counted(sample: ClusterSampled, at_s: float, instances: dict[str, _Instance]) -> list[_Instance]:
+    draining = {view.node for view in sample.nodes if view.status == "draining"}
+    return [
+        instances[node]
+        for node, state in sorted(sample.cloud.items())
+        if state != "stopping" and node in instances and node not in draining and at_s < instances[node].leaving_s
+    ]
+
+
+def _surplus_launches(
+    facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
+) -> list[tuple[float, str, list[Record]]]:
+    """How long each launch stayed that no demand explained, with what to tell and the evidence."""
+    answered = [(record, sample) for record, sample in samples if sample.reachable]
+    times = [record.t_s for record, _ in answered]
+    most = [wanted(sample, facts.cluster).most for _, sample in answered]
+    sizes = [len(live_workers(sample)) + more for (_, sample), more in zip(answered, most, strict=True)]
+    used = [
+        sum(view.status != "idle" for view in live_workers(sample)) + more
+        for (_, sample), more in zip(answered, most, strict=True)
+    ]
+    found = []
+    for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
+        begin = bisect_left(times, one.from_s - facts.bounds.overshoot_s)
+        end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)
+        if begin == end:
+            continue
+        size = max(sizes[begin:end])
+        count = _launched_at(one, instances)
+        if count <= size:
+            continue
+        later = (t for t, s in zip(times[end:], used[end:], strict=True) if s >= _there_at(t, instances))
+        until_s = min(one.ended_s, next(later, facts.watched_to_s), facts.watched_to_s)
+        if until_s <= one.from_s:
+            continue
+        lasted_s = until_s - one.from_s
+        told = f"{one.node} was launched as worker {count} where demand explained {size}; surplus for {lasted_s:.1f} s"
+        found.append((lasted_s, told, [one.record, *(record for record, _ in answered[begin:end][-3:])]))
+    return found
+
+
+def _launched_at(launch: _Instance, instances: dict[str, _Instance]) -> int:
+    """How many instances there were with this launch, without those on their way out and later ones of its moment."""
+    return sum(
+        (one.from_s, one.node) <= (launch.from_s, launch.node) and launch.from_s < one.leaving_s
+        for one in instances.values()
+    )
+
+
+def _there_at(at_s: float, instances: dict[str, _Instance]) -> int:
+    return sum(one.from_s <= at_s < one.ended_s for one in instances.values())
+
+
+def _surplus_idle(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple[float, str, list[Record]]]:
+    """How much longer than its timeout a needless worker stayed, less what the faults explain of that time."""
+    spans = explained(facts)
+    worst: dict[str, tuple[float, str, list[Record]]] = {}
+    for record, sample in samples:
+        idle_s = {view.node: view.idle_s for view in sample.nodes}
+        for node in needless(sample, facts.cluster, idle_longer_by_s=facts.bounds.overshoot_s):
+            view = next(view for view in sample.nodes if view.node == node)
+            kind = facts.cluster.node_types.get(view.node_type)
+            own_s = kind.idle_timeout_s if kind else None
+            over_s = idle_s[node] - (facts.cluster.idle_timeout_s if own_s is None else own_s)
+            over_s -= faults_cost_s(spans, from_s=record.t_s - over_s, to_s=record.t_s)
+            if over_s > worst.get(node, (0.0,))[0]:
+                told = f"{node} stayed {over_s:.1f} s beyond its idle timeout with nothing to keep it"
+                worst[node] = (over_s, told, [record])
+    return list(worst.values())

@@ -1,0 +1,398 @@
+"""Nodes as containers of a Compose project, made through the Docker socket from inside the Cloud's own container.
+
+A worker is a container of the project's service `worker`: same image, network and mount as the Cloud. It is started,
+stopped, frozen and removed through the engine; it is killed, seen to end, and its network shaped, through the host's
+`/proc`, which the Cloud's container sees: that takes milliseconds where the engine takes a tenth of a second, and
+loads it not at all. The handle is the container's id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from docker.errors import APIError, NotFound
+from docker.types import DeviceRequest, Mount
+
+from chaos.cloud.bootstrap import make_node_directory, node_user
+from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.containers import (
+    CLUSTER_LABEL,
+    DIRECTORY_LABEL,
+    HASH_LABEL,
+    INSTANCE_LABEL,
+    MARK_LABEL,
+    NUMBER_LABEL,
+    ONE_OFF_LABEL,
+    PROJECT_LABEL,
+    SERVICE_LABEL,
+    Container,
+    containers_of,
+    engine,
+    explain,
+    remove_cluster,
+    remove_containers,
+)
+from chaos.cloud.driver import NodeLaunch, ResolvedShape
+from chaos.cloud.instances import Instance
+from chaos.cloud.network import NetworkShaper, Wanted
+from chaos.cloud.node_process import start_ticks
+from chaos.cloud.path_probe import measure
+from chaos.cluster import PathMeasurement
+from chaos.errors import ClusterError, InjectionError
+
+WORKER = "worker"
+HEAD = "head"
+NODE_TYPE_LABEL = "raychaos.node_type"
+
+_POLL_S = 0.1
+_CALLS_AT_ONCE = 24
+_LOG_LINES = 2000
+_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+# Ray's directory lies in the cluster's, behind a path short enough for its sockets.
+_ENTRY = 'mkdir -p "$0/ray" && ln -sfn "$0/ray" /tmp/ray && exec "$@" --node-ip-address="$(hostname -i)"'
+
+T = TypeVar("T")
+
+
+class _Kernel:
+    """A container's first process as the host's kernel knows it; its start time tells it from a later namesake."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._ticks = start_ticks(pid) if pid else None
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._ticks is not None and start_ticks(self.pid) == self._ticks
+
+
+class DockerDriver:
+    """Runs the workers of one Compose project, and adopts its head."""
+
+    def __init__(self, config: CloudConfig, directory: CloudDirectory) -> None:
+        self._config = config
+        self._directory = directory
+        self._engine = engine()
+        self._pool = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="engine")
+        self._in_flight: set[Future[Any]] = set()
+        self._closing = False
+        self._kernel: dict[str, _Kernel] = {}
+        self._frozen: set[str] = set()
+        self._gpus: dict[str, tuple[str, ...]] = {}
+        self._shaper = NetworkShaper()
+        self._own = self._find_own()
+        self._image = self._own_image()
+        make_node_directory(directory, HEAD)
+
+    # -- nodes ----------------------------------------------------------------------------------------------
+
+    async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """Runs a worker's container."""
+        return await self._call(lambda: self._start(instance, launch))
+
+    async def adopt_head(self) -> Instance:
+        """The container of the Compose service `head`, as soon as it runs.
+
+        Raises:
+            ClusterError: there is none within the cluster's start limit.
+        """
+        deadline_s = asyncio.get_running_loop().time() + self._config.spec.start_limit_s
+        while asyncio.get_running_loop().time() < deadline_s:
+            for container in await self._call(lambda: self._members(HEAD)):
+                found = await self._call(partial(self._inspect, container.id))
+                if found is not None and found["State"]["Running"]:
+                    address = await self._call(partial(self._learn, found))
+                    blank = Instance(instance="head", node="head", node_type="head", state="running")
+                    return blank.model_copy(update={"handle": container.id, "address": address})
+            await asyncio.sleep(_POLL_S)
+        raise ClusterError(f"service {HEAD!r} of the Compose project did not start")
+
+    async def stop(self, instance: Instance, *, limit_s: float) -> None:
+        """SIGTERM, SIGKILL after `limit_s`, and removal; what the container wrote is kept in the node's directory."""
+        kernel = self._kernel.get(instance.handle)
+        await self._call(lambda: self._stop(instance, limit_s if kernel is None or kernel.alive() else 0.0))
+        self._gpus.pop(instance.instance, None)
+        self._forget(instance.handle)
+
+    async def kill(self, instance: Instance) -> None:
+        """SIGKILL to the container's first process: the kernel ends all others of its process namespace with it."""
+        kernel = await self._kernel_of(instance)
+        if kernel is not None and kernel.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(kernel.pid, signal.SIGKILL)
+        # A frozen container dies when it is thawed, before it runs another instruction.
+        await self.resume(instance)
+
+    async def gone(self, instances: Collection[Instance]) -> set[str]:
+        """Nodes whose first process has ended."""
+        ended = set()
+        for instance in instances:
+            kernel = await self._kernel_of(instance)
+            if kernel is None or not kernel.alive():
+                ended.add(instance.instance)
+        return ended
+
+    async def pause(self, instance: Instance) -> None:
+        """Freezes the container with the kernel's freezer."""
+        if instance.handle not in self._frozen:
+            try:
+                await self._call(lambda: self._engine.api.pause(instance.handle))
+            except NotFound as error:
+                raise InjectionError(f"node {instance.node} is gone") from error
+            except ClusterError as error:
+                if "already paused" not in str(error):
+                    raise InjectionError(str(error)) from error
+            self._frozen.add(instance.handle)
+
+    async def resume(self, instance: Instance) -> None:
+        """Thaws the container."""
+        if not instance.handle or not await self._is_frozen(instance):
+            return
+        try:
+            await self._call(lambda: self._engine.api.unpause(instance.handle))
+        except NotFound:
+            pass
+        except ClusterError as error:
+            if "is not paused" not in str(error) and "is not running" not in str(error):
+                raise
+        self._frozen.discard(instance.handle)
+
+    async def tear_down(self) -> None:
+        """Removes every worker of this cluster, and whatever we did to the head's network."""
+        self._closing = True
+        # A start whose caller was cancelled goes on in its thread; what it makes must be there to be found.
+        await asyncio.to_thread(wait_for_futures, set(self._in_flight))
+        workers = await asyncio.to_thread(self._members, WORKER)
+        await asyncio.to_thread(lambda: list(self._pool.map(self._keep_log, [item.id for item in workers])))
+        await asyncio.to_thread(remove_containers, self._engine, workers)
+        for handle, kernel in self._kernel.items():
+            if kernel.alive() and handle not in {worker.id for worker in workers}:
+                await self._shaper.shape(kernel.pid, Wanted())
+
+    async def remove_cluster(self) -> None:
+        """Removes what is left of the project, and at last this container itself: nothing stays behind."""
+        await asyncio.to_thread(self._remove_cluster)
+
+    # -- networks -------------------------------------------------------------------------------------------
+
+    async def shape(self, instance: Instance, shapes: Mapping[str, ResolvedShape]) -> None:
+        """The slowest rate and every cut among the shapes."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            if shapes:
+                raise InjectionError(f"node {instance.node} is gone")
+            return
+        await self._shaper.shape(kernel.pid, Wanted.of(shapes.values()))
+
+    async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
+        """Measured by sockets inside both nodes' networks; of a node that is gone, nothing is reachable."""
+        near, far = await self._kernel_of(source), await self._kernel_of(destination)
+        if near is None or far is None:
+            return PathMeasurement(reachable=False)
+        try:
+            return await self._call(lambda: measure(near.pid, far.pid, destination.address, transfer_kib=transfer_kib))
+        except OSError as error:
+            if near.alive() and far.alive():
+                raise InjectionError(
+                    f"no socket in the network of {source.node} or {destination.node}: {error}"
+                ) from error
+            return PathMeasurement(reachable=False)
+
+    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+        """What still shows, in the kernel and the engine, of harm done to living nodes."""
+        seen: list[str] = []
+        for instance in instances:
+            kernel = await self._kernel_of(instance)
+            if kernel is None or not kernel.alive():
+                continue
+            seen += [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
+            found = await self._call(partial(self._inspect, instance.handle))
+            if found is not None and found["State"]["Paused"]:
+                seen.append(f"{instance.node}: container paused")
+        return tuple(seen)
+
+    # -- inside, on the loop --------------------------------------------------------------------------------
+
+    async def _call(self, work: Callable[[], T]) -> T:
+        """Runs blocking work in a thread; what the engine refuses becomes a ClusterError, but for NotFound."""
+        future = self._pool.submit(work)
+        self._in_flight.add(future)
+        future.add_done_callback(self._in_flight.discard)
+        try:
+            return await asyncio.wrap_future(future)
+        except NotFound:
+            raise
+        except APIError as error:
+            raise ClusterError(f"the Docker engine refused: {explain(error)}") from error
+
+    async def _kernel_of(self, instance: Instance) -> _Kernel | None:
+        known = self._kernel.get(instance.handle)
+        if known is None and instance.handle:
+            found = await self._call(lambda: self._inspect(instance.handle))
+            if found is None:
+                return None
+            self._kernel[instance.handle] = known = _Kernel(found["State"]["Pid"])
+            if found["State"]["Paused"]:
+                self._frozen.add(instance.handle)
+        return known
+
+    async def _is_frozen(self, instance: Instance) -> bool:
+        await self._kernel_of(instance)
+        return instance.handle in self._frozen
+
+    def _forget(self, handle: str) -> None:
+        self._frozen.discard(handle)
+        kernel = self._kernel.pop(handle, None)
+        if kernel is not None:
+            self._shaper.ended(kernel.pid)
+
+    # -- inside, in threads ---------------------------------------------------------------------------------
+
+    def _find_own(self) -> dict[str, Any]:
+        """This container, as the engine describes it."""
+        found = self._inspect(socket.gethostname())
+        if found is None:
+            raise ClusterError(
+                "the Cloud of a compose cluster must itself run in a container of the project, with its id as host name"
+            )
+        return found
+
+    def _own_image(self) -> str:
+        """The image this container was made from: by name, for people, where the name still means it."""
+        name, exact = str(self._own["Config"]["Image"]), str(self._own["Image"])
+        try:
+            return name if self._engine.images.get(name).id == exact else exact
+        except NotFound:
+            return exact
+
+    def _inspect(self, container: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._engine.api.inspect_container(container)
+        except NotFound:
+            return None
+        return found
+
+    def _members(self, service: str) -> list[Container]:
+        return [item for item in containers_of(self._engine, *self._labels()) if item.service == service]
+
+    def _labels(self) -> tuple[str, str]:
+        project = self._own["Config"]["Labels"][PROJECT_LABEL]
+        return f"{PROJECT_LABEL}={project}", f"{MARK_LABEL}={self._config.mark}"
+
+    def _network(self) -> str:
+        return str(next(iter(self._own["NetworkSettings"]["Networks"])))
+
+    def _learn(self, found: Mapping[str, Any]) -> str:
+        """Remembers a running container's process; returns its address."""
+        self._kernel[found["Id"]] = _Kernel(found["State"]["Pid"])
+        return str(found["NetworkSettings"]["Networks"][self._network()]["IPAddress"])
+
+    def _start(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        if self._closing:
+            raise ClusterError("the cluster is ending")
+        make_node_directory(self._directory, instance.instance)
+        container = self._engine.containers.create(**self._description(instance, launch))
+        try:
+            container.start()
+            found = self._inspect(container.id)
+            if found is None or not found["State"]["Running"]:
+                raise ClusterError(
+                    f"the container of node {instance.node} ended as it started: {self._words(container)}"
+                )
+            address = self._learn(found)
+        except BaseException:
+            container.remove(force=True, v=True)
+            raise
+        self._shaper.started(found["State"]["Pid"])
+        return instance.model_copy(update={"handle": container.id, "address": address})
+
+    def _description(self, instance: Instance, launch: NodeLaunch) -> dict[str, Any]:
+        """What the engine is told of a worker: what compose.yaml says of one, with the node type's limits."""
+        node_type = self._config.spec.node_types[instance.node_type]
+        own_labels = self._own["Config"]["Labels"]
+        project = own_labels[PROJECT_LABEL]
+        number = int(instance.instance.removeprefix("i-"))
+        uid, gid = node_user()
+        memory = f"{node_type.memory_limit_mb}m"
+        return {
+            "image": self._image,
+            "name": f"{project}-{WORKER}-{number}",
+            "hostname": instance.instance,
+            "command": ["sh", "-c", _ENTRY, f"{CONTAINER_ROOT}/nodes/{instance.instance}", *launch.argv],
+            "environment": dict(launch.environment),
+            "labels": {
+                PROJECT_LABEL: project,
+                SERVICE_LABEL: WORKER,
+                NUMBER_LABEL: str(number),
+                ONE_OFF_LABEL: "False",
+                # Without one, Compose takes the container for none of its own; the Cloud's serves.
+                HASH_LABEL: own_labels.get(HASH_LABEL, "raychaos"),
+                CLUSTER_LABEL: self._config.cluster,
+                MARK_LABEL: self._config.mark,
+                DIRECTORY_LABEL: own_labels.get(DIRECTORY_LABEL, ""),
+                NODE_TYPE_LABEL: instance.node_type,
+                INSTANCE_LABEL: instance.instance,
+            },
+            "network": self._network(),
+            "mounts": [self._state_mount()],
+            "user": f"{uid}:{gid}",
+            "init": True,
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges:true"],
+            "shm_size": f"{node_type.shm_mb}m",
+            "mem_limit": memory,
+            "memswap_limit": memory,
+            "nano_cpus": None if node_type.cpu_limit is None else round(node_type.cpu_limit * 1e9),
+            "device_requests": self._device_requests(instance, node_type.resources.get("GPU", 0.0)),
+        }
+
+    def _state_mount(self) -> Mount:
+        for mount in self._own["Mounts"]:
+            if mount["Destination"] == CONTAINER_ROOT:
+                bound = mount["Type"] == "bind"
+                return Mount(CONTAINER_ROOT, mount["Source"] if bound else mount["Name"], type=mount["Type"])
+        raise ClusterError(f"the Cloud's container has nothing mounted at {CONTAINER_ROOT}")
+
+    def _device_requests(self, instance: Instance, wanted: float) -> list[DeviceRequest] | None:
+        """Real GPUs where the host has them, the least shared first; otherwise a node's GPUs are logical."""
+        if wanted < 1 or not _NVIDIA_GPUS.is_dir() or "nvidia" not in self._engine.info().get("Runtimes", {}):
+            return None
+        devices = [str(number) for number in range(len(list(_NVIDIA_GPUS.iterdir())))]
+        taken = [device for held in self._gpus.values() for device in held]
+        chosen = tuple(sorted(devices, key=taken.count)[: int(wanted)])
+        self._gpus[instance.instance] = chosen
+        return [DeviceRequest(device_ids=list(chosen), capabilities=[["gpu"]])]
+
+    def _stop(self, instance: Instance, limit_s: float) -> None:
+        with contextlib.suppress(NotFound):
+            if limit_s > 0:
+                self._engine.api.stop(instance.handle, timeout=round(limit_s))
+            self._keep_log(instance.handle)
+            self._engine.api.remove_container(instance.handle, force=True, v=True)
+
+    def _keep_log(self, container: str) -> None:
+        """Saves what a container wrote; it goes with the container."""
+        found = self._inspect(container)
+        if found is None:
+            return
+        name = found["Config"]["Labels"].get(INSTANCE_LABEL, HEAD)
+        with contextlib.suppress(NotFound):
+            text = self._engine.api.logs(container, tail=_LOG_LINES)
+            (make_node_directory(self._directory, name) / "ray-start.log").write_bytes(text)
+
+    def _words(self, container: Any) -> str:
+        return str(container.logs(tail=5).decode(errors="replace")).strip().replace("\n", "; ") or "it wrote nothing"
+
+    def _remove_cluster(self) -> None:
+        remove_cluster(self._engine, *self._labels(), spare=self._own["Id"])
+        self._engine.api.remove_container(self._own["Id"], force=True, v=True)

@@ -1,0 +1,69 @@
+"""Instances and effects: the Cloud's state, kept on disk so that it survives the Cloud's own restart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from chaos.cloud.config import write_durably
+from chaos.cluster import LaunchFault, NetworkShape
+from chaos.value import Value
+
+State = Literal["pending", "running", "stopping", "terminated"]
+
+
+class Instance(Value):
+    """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs."""
+
+    instance: str
+    node: str
+    node_type: str
+    state: State
+    tags: dict[str, str] = Field(default_factory=dict)
+    address: str = ""
+    handle: str = ""
+    asked_monotonic_s: float = 0.0
+    boot_at_monotonic_s: float = 0.0
+    killed: bool = False
+
+
+class ActiveEffect(Value):
+    """Lasting harm in force until `expires_monotonic_s`: exactly one of the three kinds of harm is given."""
+
+    effect_id: str
+    expires_monotonic_s: float
+    instance: str = ""
+    pause: bool = False
+    launch: LaunchFault | None = None
+    launches_hit: int = 0
+    network: NetworkShape | None = None
+
+
+class CloudState(Value):
+    """Everything a restarted Cloud must know."""
+
+    instances: dict[str, Instance] = Field(default_factory=dict)
+    effects: dict[str, ActiveEffect] = Field(default_factory=dict)
+    next_instance: int = 1
+    next_ordinal: int = 1
+    kept: bool = False
+
+
+class StateFile:
+    """The state on disk; every change is fsynced before it takes effect anywhere else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> CloudState:
+        """The saved state, or a fresh one."""
+        if not self._path.exists():
+            return CloudState()
+        return CloudState.model_validate(json.loads(self._path.read_text()))
+
+    def save(self, state: CloudState) -> None:
+        """Replaces the saved state."""
+        write_durably(self._path, state.model_dump_json())

@@ -1,0 +1,83 @@
+"""Entering the network namespace of another process: to run a command there, or to open a socket that belongs there.
+
+Needs CAP_SYS_ADMIN, and CAP_SYS_PTRACE to look a process of another container up (namespaces(7), setns(2)).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import threading
+
+from chaos.errors import InjectionError
+
+COMMAND_LIMIT_S = 10.0
+_CLONE_NEWNET = 0x40000000
+
+
+def network_of(pid: int) -> str:
+    """The file that stands for a process's network namespace."""
+    return f"/proc/{pid}/ns/net"
+
+
+async def run_in_network(pid: int, script: str) -> str:
+    """Runs a shell script in a process's network namespace; returns what it wrote to standard output.
+
+    Raises:
+        InjectionError: the script failed, took longer than COMMAND_LIMIT_S, or the process is gone.
+    """
+    process = await asyncio.create_subprocess_exec(
+        "nsenter",
+        f"--net={network_of(pid)}",
+        "sh",
+        "-ec",
+        script,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        output, errors = await asyncio.wait_for(process.communicate(), COMMAND_LIMIT_S)
+    except asyncio.TimeoutError:
+        raise InjectionError(f"a network command did not end within {COMMAND_LIMIT_S:g} s: {script}") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        said = errors.decode(errors="replace").strip().replace("\n", "; ")
+        raise InjectionError(f"a network command failed with status {process.returncode}: {said}")
+    return output.decode(errors="replace")
+
+
+def tcp_socket_in(pid: int) -> socket.socket:
+    """A TCP socket that lives in a process's network namespace, whichever thread uses it.
+
+    Raises:
+        OSError: the process is gone, or its namespace cannot be entered.
+    """
+    made: list[socket.socket | OSError] = []
+
+    def make() -> None:
+        # A namespace is entered by one thread alone, which ends here: nothing else of this process moves.
+        try:
+            descriptor = os.open(network_of(pid), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                library = ctypes.CDLL(None, use_errno=True)
+                if library.setns(descriptor, _CLONE_NEWNET) != 0:
+                    number = ctypes.get_errno()
+                    raise OSError(number, f"setns: {os.strerror(number)}")
+            finally:
+                os.close(descriptor)
+            made.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+        except OSError as error:
+            made.append(error)
+
+    thread = threading.Thread(target=make, name=f"enter-{pid}")
+    thread.start()
+    thread.join()
+    if isinstance(made[0], OSError):
+        raise made[0]
+    return made[0]

@@ -1,0 +1,129 @@
+"""Nodes as process groups of this machine, each with a loopback address of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Collection
+
+from chaos.cloud.config import CloudConfig, CloudDirectory
+from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.instances import Instance
+from chaos.cloud.marks import processes, signal_all, state_of
+from chaos.cloud.node_process import start_ticks
+from chaos.cloud.ray_start import DIRECTORY_VARIABLE, loopback_address
+from chaos.errors import ClusterError, InjectionError
+
+_POLL_S = 0.05
+_END_LIMIT_S = 10.0
+# Workers yield to the head, the Cloud and the nemesis, so that a busy small machine does not make faults late.
+_WORKER_NICENESS = 5
+
+
+class ProcessDriver:
+    """Runs each node under a `node_process`; the handle is its PID and start time, so that a reused PID is not hit."""
+
+    def __init__(self, config: CloudConfig, directory: CloudDirectory) -> None:
+        self._config = config
+        self._directory = directory
+
+    async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """Starts the node's process group."""
+        logs = self._directory.nodes / instance.instance
+        logs.mkdir(parents=True, exist_ok=True)
+        for path, content in launch.files.items():
+            (self._directory.root / path).write_text(content)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "chaos.cloud.node_process",
+            str(self._directory.address),
+            str(self._config.orphan_grace_s),
+            str(0 if instance.instance == "head" else _WORKER_NICENESS),
+            str(logs / "ray-start.log"),
+            *launch.argv,
+            env={**os.environ, **launch.environment, DIRECTORY_VARIABLE: str(self._directory.root)},
+            cwd="/",
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        ticks = start_ticks(process.pid)
+        if ticks is None:
+            raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
+        handle = f"{process.pid}:{ticks}"
+        with self._directory.sessions.open("a") as file:
+            file.write(f"{instance.instance} {handle}\n")
+        return instance.model_copy(
+            update={"handle": handle, "address": loopback_address(self._config, instance.instance)}
+        )
+
+    async def adopt_head(self) -> Instance | None:
+        """The Cloud starts the head itself here."""
+        return None
+
+    async def stop(self, instance: Instance, *, limit_s: float) -> None:
+        """SIGTERM to the node's wrapper, then SIGKILL to all of the node, until nothing is left."""
+        pid = self._pid(instance)
+        if pid is not None and limit_s > 0:
+            signal_all([pid], signal.SIGTERM)
+            deadline = asyncio.get_running_loop().time() + limit_s
+            while self._pid(instance) is not None and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(_POLL_S)
+        deadline = asyncio.get_running_loop().time() + _END_LIMIT_S
+        while self._living(instance):
+            await self.kill(instance)
+            if asyncio.get_running_loop().time() > deadline:
+                raise InjectionError(f"processes {self._living(instance)} of node {instance.node} do not die")
+            await asyncio.sleep(_POLL_S)
+
+    async def kill(self, instance: Instance) -> None:
+        """SIGKILL to the process group at once, then to whatever else is the node's."""
+        self._signal_group(instance, signal.SIGKILL)
+        signal_all(self._living(instance), signal.SIGKILL)
+
+    async def gone(self, instances: Collection[Instance]) -> set[str]:
+        """Nodes whose wrapper has ended."""
+        return {instance.instance for instance in instances if self._pid(instance) is None}
+
+    async def pause(self, instance: Instance) -> None:
+        """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on."""
+        self._signal_group(instance, signal.SIGSTOP)
+        wrapper = self._pid(instance)
+        if wrapper is not None:
+            signal_all([wrapper], signal.SIGCONT)
+        stopped: set[int] = set()
+        while fresh := [pid for pid in self._living(instance) if pid != wrapper and pid not in stopped]:
+            signal_all(fresh, signal.SIGSTOP)
+            stopped.update(fresh)
+
+    async def resume(self, instance: Instance) -> None:
+        """SIGCONT to all of the node that is stopped."""
+        signal_all([pid for pid in self._living(instance) if state_of(pid) in ("T", "t")], signal.SIGCONT)
+
+    async def tear_down(self) -> None:
+        """SIGKILL to every process of this cluster but the Cloud itself."""
+        deadline = asyncio.get_running_loop().time() + _END_LIMIT_S
+        while remaining := processes(self._config.mark, sessions=self._directory.session_instances()):
+            signal_all(remaining, signal.SIGKILL)
+            if asyncio.get_running_loop().time() > deadline:
+                raise ClusterError(f"processes {remaining} of cluster {self._config.cluster} do not die")
+            await asyncio.sleep(_POLL_S)
+
+    def _signal_group(self, instance: Instance, number: signal.Signals) -> None:
+        pid = self._pid(instance)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
+    def _pid(self, instance: Instance) -> int | None:
+        if not instance.handle:
+            return None
+        pid, _, ticks = instance.handle.partition(":")
+        return int(pid) if start_ticks(int(pid)) == int(ticks) else None
+
+    def _living(self, instance: Instance) -> list[int]:
+        sessions = [instance.handle] if instance.handle else []
+        return processes(self._config.mark, instance=instance.instance, sessions=sessions)

@@ -1,0 +1,1 @@
+"""The kinds of cluster: `local` (processes of this machine) and `compose` (containers)."""

@@ -1,0 +1,448 @@
+"""The image every container of a `compose` cluster runs: named by its content, built when that name is missing.
+
+Two layers of images, so that an edit of raychaos' code costs a second and not minutes:
+
+- `raychaos-runtime:<ray>-<hash>`: Debian, Python, Ray, torch. The hash covers `compose/Dockerfile`,
+  `compose/requirements.txt`, the versions and the base image.
+- `raychaos:<ray>-<hash>`: the runtime plus the packages `chaos`, `faults` and `workloads`, which the hash covers too.
+
+Where this machine's pip takes packages from somewhere a container cannot reach (a directory, a private index, a proxy's
+certificate), a *wheelhouse* is filled on the host first and the build installs from it alone.
+
+Environment: `RAYCHAOS_WHEELHOUSE` (`auto`, `always`, `never`), `RAYCHAOS_TORCH_INDEX_URL` (an index to search besides
+the default one when there is no wheelhouse), `RAYCHAOS_HOME` (where wheelhouses are kept).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from chaos.errors import ClusterError
+
+BASE_IMAGE = "debian:bookworm-slim"
+TORCH_VERSION = "2.13.0"
+
+_REPOSITORY = "raychaos"
+_RUNTIME_REPOSITORY = "raychaos-runtime"
+_PACKAGES = ("chaos", "faults", "workloads")
+_IMAGES_KEPT = 3
+_RUNTIMES_KEPT = 2
+_WHEELHOUSES_KEPT = 2
+
+# The python3 and the glibc of Debian 12; what `pip download` must fetch for.
+_PYTHON_VERSION = "3.11"
+_GLIBC_MINOR = 36
+
+_QUESTION_LIMIT_S = 30.0
+_PULL_LIMIT_S = 900.0
+_DOWNLOAD_LIMIT_S = 3600.0
+_BUILD_LIMIT_S = 3600.0
+_TAIL_LINES = 20
+_TAIL_WIDTH = 400
+
+# pip settings that a pip inside a container would not have, and that decide what it can reach.
+_PRIVATE_PIP_SETTINGS = frozenset(
+    {"index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "proxy", "cert", "client-cert"}
+)
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+
+OnLine = Callable[[str], None]
+
+
+def compose_directory() -> Path:
+    """The directory with the Dockerfiles: `compose/` of a checkout, `chaos/_compose` of an installed wheel.
+
+    Raises ClusterError when neither is there.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package.parent / "compose", package / "_compose"):
+        if (candidate / "Dockerfile").is_file():
+            return candidate
+    raise ClusterError(
+        f"compose/Dockerfile is neither next to {package} nor in it as _compose: reinstall raychaos, or use a checkout"
+    )
+
+
+def image_tag(ray_version: str, *, base_image: str = BASE_IMAGE) -> str:
+    """The name of the image that `build` makes from the files as they are now; equal content gives an equal name."""
+    return _source_tag(ray_version, base_image, _source_files())
+
+
+def wheelhouse_wanted() -> bool:
+    """Whether `build` should install from wheels fetched by this machine's pip.
+
+    `RAYCHAOS_WHEELHOUSE` decides: `always`, `never`, or `auto` (the default), which is yes where pip is configured
+    with anything that a container would lack: an index, a directory of wheels, a proxy, a certificate.
+    Raises ClusterError for another value.
+    """
+    choice = os.environ.get("RAYCHAOS_WHEELHOUSE") or "auto"
+    if choice not in ("auto", "always", "never"):
+        raise ClusterError(f"RAYCHAOS_WHEELHOUSE is {choice!r}: it must be auto, always or never")
+    if choice != "auto":
+        return choice == "always"
+    pip = _pip_command()
+    if pip is None:
+        return False
+    answer = _ask([*pip, "config", "list"])
+    # One setting a line: `global.index-url='…'`, `:env:.find-links='…'`.
+    names = {line.partition("=")[0].rpartition(".")[2] for line in answer.stdout.splitlines()}
+    return not names.isdisjoint(_PRIVATE_PIP_SETTINGS)
+
+
+def build(*, ray_version: str, base_image: str = BASE_IMAGE, on_line: OnLine, use_wheelhouse: bool) -> str:
+    """Leaves the image of the present files on the engine and returns its tag; returns at once when it is there.
+
+    `on_line` gets the output of pip and docker line by line. Older raychaos images of this Ray version are removed,
+    but for the newest three and those in use. Safe to call from several processes: they take turns.
+
+    Raises ClusterError when there is no docker client, no engine, no permission to use it, no base image, when pip
+    cannot fetch the wheels, or when the build fails; the message holds the last lines of what failed.
+    """
+    _require_engine()
+    source = _source_files()
+    tag = _source_tag(ray_version, base_image, source)
+    if _image_exists(tag):
+        return tag
+    with _turn(_home() / "image.lock", on_line):
+        if _image_exists(tag):
+            return tag
+        runtime = _runtime_tag(ray_version, base_image)
+        if not _image_exists(runtime):
+            _require_base_image(base_image, on_line)
+            wheelhouse = fill_wheelhouse(ray_version, on_line=on_line) if use_wheelhouse else None
+            _build_runtime(runtime, ray_version, base_image, wheelhouse, on_line)
+            _remove_old(f"{_RUNTIME_REPOSITORY}:{ray_version}-*", runtime, _RUNTIMES_KEPT, on_line)
+        _build_source(tag, runtime, source, on_line)
+        _remove_old(f"{_REPOSITORY}:{ray_version}-*", tag, _IMAGES_KEPT, on_line)
+        _report_failure(_docker("image", "prune", "--force", "--filter", "label=raychaos.image=1"), on_line)
+    return tag
+
+
+def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
+    """A directory with every wheel the image needs, fetched once by this machine's pip for the image's Python.
+
+    Kept under `RAYCHAOS_HOME` and found again by the hash of the requirements and versions; the newest two stay.
+    A host whose Python is newer than the image's may miss packages that only the older Python needs: `pip download`
+    evaluates environment markers for the Python it runs on (https://github.com/pypa/pip/issues/11664).
+
+    Raises ClusterError when there is no pip or a wheel cannot be had.
+    """
+    requirements = compose_directory() / "requirements.txt"
+    parts = (requirements.read_bytes(), ray_version, TORCH_VERSION, _PYTHON_VERSION, platform.machine())
+    root = _home() / "wheelhouse"
+    finished = root / _digest(parts)
+    if finished.is_dir():
+        return finished
+    pip = _pip_command()
+    if pip is None:
+        raise ClusterError(
+            "a wheelhouse is wanted but this Python has no pip: install pip, or set RAYCHAOS_WHEELHOUSE=never to let "
+            "the build install from the default index"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=root) as partial:
+        code, tail = _stream(
+            [*pip, "download", "--dest", partial, *_download_target(), "--requirement", str(requirements)],
+            on_line,
+            environment={"RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION},
+            limit_s=_DOWNLOAD_LIMIT_S,
+        )
+        if code:
+            raise ClusterError(f"pip download could not fetch the wheels of {requirements} (exit code {code}):\n{tail}")
+        # mkdtemp's 0700 would keep other users of a shared RAYCHAOS_HOME out.
+        Path(partial).chmod(0o755)
+        Path(partial).rename(finished)
+        # TemporaryDirectory insists on something to remove.
+        Path(partial).mkdir()
+    kept = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
+    for old in kept[:-_WHEELHOUSES_KEPT]:
+        shutil.rmtree(old)
+    return finished
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+def _digest(parts: Sequence[str | bytes]) -> str:
+    """Twelve hex digits that differ when any part, or the division into parts, differs."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(b"%d:" % len(content))
+        digest.update(content)
+    return digest.hexdigest()[:12]
+
+
+def _runtime_tag(ray_version: str, base_image: str) -> str:
+    directory = compose_directory()
+    files = [(directory / name).read_bytes() for name in ("Dockerfile", "requirements.txt")]
+    parts: list[str | bytes] = [*files, ray_version, TORCH_VERSION, base_image, _torch_index_url()]
+    return f"{_RUNTIME_REPOSITORY}:{ray_version}-{_digest(parts)}"
+
+
+def _source_tag(ray_version: str, base_image: str, source: Mapping[str, bytes]) -> str:
+    parts: list[str | bytes] = [_runtime_tag(ray_version, base_image)]
+    parts.append((compose_directory() / "Dockerfile.source").read_bytes())
+    for name, content in source.items():
+        parts += [name, content]
+    return f"{_REPOSITORY}:{ray_version}-{_digest(parts)}"
+
+
+def _source_files() -> dict[str, bytes]:
+    """The files of raychaos' packages by their path from the packages' parent, sorted; read once, hashed and staged."""
+    root = Path(__file__).resolve().parents[2]
+    files: dict[str, bytes] = {}
+    for package in _PACKAGES:
+        for path in sorted((root / package).rglob("*")):
+            inner = path.relative_to(root)
+            hidden = any(part.startswith(".") or part in ("__pycache__", "_compose") for part in inner.parts)
+            if not hidden and path.suffix != ".pyc" and path.is_file():
+                files[inner.as_posix()] = path.read_bytes()
+    return files
+
+
+def _torch_index_url() -> str:
+    return os.environ.get("RAYCHAOS_TORCH_INDEX_URL", "")
+
+
+def _home() -> Path:
+    given = os.environ.get("RAYCHAOS_HOME")
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "raychaos"
+
+
+# --- the wheelhouse ---------------------------------------------------------------------------------------------------
+
+
+def _pip_command() -> list[str] | None:
+    """This Python's pip, or any on the PATH: the wheels are for the image's Python, not for the one that runs pip."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    found = shutil.which("pip3") or shutil.which("pip")
+    return [found] if found else None
+
+
+def _download_target() -> list[str]:
+    """Arguments that make pip fetch for the image's Python and glibc, whatever this machine's are."""
+    machine = platform.machine()
+    # PEP 600: a wheel for glibc 2.N runs on every later glibc; pip wants each name spelled out.
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(_GLIBC_MINOR, 4, -1)]
+    platforms += [f"manylinux2014_{machine}", f"manylinux2010_{machine}", f"manylinux1_{machine}", f"linux_{machine}"]
+    arguments = ["--only-binary", ":all:", "--implementation", "cp", "--python-version", _PYTHON_VERSION]
+    arguments += ["--progress-bar", "off", "--disable-pip-version-check"]
+    for name in platforms:
+        arguments += ["--platform", name]
+    return arguments
+
+
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+def _require_engine() -> None:
+    answer = _docker("version", "--format", "{{.Server.Version}}")
+    if answer.returncode == 0:
+        return
+    said = answer.stderr.strip() or answer.stdout.strip()
+    if "permission denied" in said.lower():
+        raise ClusterError(
+            f"this user may not talk to the Docker engine ({said}): join the group docker, or run as root"
+        )
+    raise ClusterError(f"no Docker engine answers ({said}): start it, or point DOCKER_HOST at one that runs")
+
+
+def _image_exists(tag: str) -> bool:
+    return _docker("image", "inspect", "--format", "{{.Id}}", tag).returncode == 0
+
+
+def _require_base_image(base_image: str, on_line: OnLine) -> None:
+    if _image_exists(base_image):
+        return
+    code, tail = _stream(["docker", "pull", base_image], on_line, limit_s=_PULL_LIMIT_S)
+    if code:
+        raise ClusterError(
+            f"the base image {base_image} is not on this machine and cannot be pulled: import it by hand, name another "
+            f"Debian 12 image, or, where no registry is in reach, make it from Debian's packages as .ci/prepare does\n"
+            f"{tail}"
+        )
+
+
+def _build_runtime(tag: str, ray_version: str, base_image: str, wheelhouse: Path | None, on_line: OnLine) -> None:
+    arguments = {"BASE_IMAGE": base_image, "RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION}
+    arguments["TORCH_INDEX_URL"] = _torch_index_url()
+    with _context() as context:
+        for name in ("Dockerfile", "requirements.txt"):
+            _write(context / name, (compose_directory() / name).read_bytes())
+        staged = context / "wheelhouse"
+        staged.mkdir()
+        for wheel in wheelhouse.glob("*.whl") if wheelhouse else ():
+            # Beside the wheelhouse, on the same file system: several hundred MB that need no copy.
+            os.link(wheel, staged / wheel.name)
+        _docker_build(tag, context, "Dockerfile", arguments, on_line)
+
+
+def _build_source(tag: str, runtime: str, source: Mapping[str, bytes], on_line: OnLine) -> None:
+    with _context() as context:
+        _write(context / "Dockerfile.source", (compose_directory() / "Dockerfile.source").read_bytes())
+        for name, content in source.items():
+            _write(context / "src" / name, content)
+        _docker_build(tag, context, "Dockerfile.source", {"RUNTIME_IMAGE": runtime}, on_line)
+
+
+def _docker_build(tag: str, context: Path, dockerfile: str, arguments: Mapping[str, str], on_line: OnLine) -> None:
+    command = ["docker", "build", "--network", "host", "--tag", tag, "--file", str(context / dockerfile)]
+    for name, value in arguments.items():
+        command += ["--build-arg", f"{name}={value}"]
+    for name in _PROXY_VARIABLES:
+        # Without a value the client takes it from the environment; the builder keeps these out of the image.
+        command += ["--build-arg", name] if name in os.environ else []
+    environment: dict[str, str] = {}
+    if _docker("buildx", "version").returncode:
+        # Without buildx the client has the classic builder only, which leaves a failed step's container behind.
+        environment["DOCKER_BUILDKIT"] = "0"
+        command += ["--force-rm"]
+    code, tail = _stream([*command, str(context)], on_line, environment=environment, limit_s=_BUILD_LIMIT_S)
+    if code:
+        raise ClusterError(f"docker build of {tag} failed (exit code {code}); its last lines:\n{tail}")
+
+
+def _remove_old(reference: str, current: str, keep: int, on_line: OnLine) -> None:
+    """Removes the images a reference pattern matches, but for the current one, the newest, and those in use."""
+    # docker lists the newest first.
+    answer = _docker("image", "ls", "--filter", f"reference={reference}", "--format", "{{.Repository}}:{{.Tag}}")
+    _report_failure(answer, on_line)
+    others = [tag for tag in answer.stdout.split() if tag != current]
+    for tag in others[keep - 1 :]:
+        _report_failure(_docker("image", "rm", tag), on_line)
+
+
+def _report_failure(answer: subprocess.CompletedProcess[str], on_line: OnLine) -> None:
+    """Tells of tidying that did not work (an image in use, say); the image that was asked for is there all the same."""
+    if answer.returncode:
+        on_line(f"not tidied: {answer.stderr.strip()}")
+
+
+# --- processes and files ----------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _context() -> Iterator[Path]:
+    """An empty build context, gone afterwards; next to the wheelhouses, so that wheels can be linked into it."""
+    home = _home()
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="image-context-", dir=home) as directory:
+        yield Path(directory)
+
+
+def _write(path: Path, content: bytes) -> None:
+    # The modes become the image's, and part of the builder's cache key: they must not depend on this user's umask.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o755)
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+
+@contextlib.contextmanager
+def _turn(path: Path, on_line: OnLine) -> Iterator[None]:
+    """Holds a lock file, so that processes build one after the other; waits as long as a build may take."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline_s = time.monotonic() + _DOWNLOAD_LIMIT_S + _BUILD_LIMIT_S
+    told = False
+    with path.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise ClusterError(
+                        f"waited too long for another raychaos to finish building: {path} is locked"
+                    ) from None
+            if not told:
+                on_line("waiting for another raychaos that is building an image")
+                told = True
+            time.sleep(0.2)
+        yield
+
+
+def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return _ask(["docker", *arguments])
+
+
+def _ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a short command and returns its answer, failed or not; ClusterError when it is absent or hangs."""
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_QUESTION_LIMIT_S, check=False
+        )
+    except FileNotFoundError:
+        raise _absent(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"`{' '.join(command)}` did not answer within {_QUESTION_LIMIT_S:.0f} s") from None
+
+
+def _absent(program: str) -> ClusterError:
+    return ClusterError(f"there is no `{program}` on the PATH: install it (Debian: apt-get install docker.io)")
+
+
+def _stream(
+    command: Sequence[str], on_line: OnLine, *, environment: Mapping[str, str] | None = None, limit_s: float
+) -> tuple[int, str]:
+    """Runs a long command, hands on its lines as they come, and returns its exit code and last lines.
+
+    The command does not outlive this call. Raises ClusterError when it is absent or takes longer than `limit_s`.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(environment or {})},
+        )
+    except FileNotFoundError:
+        raise _absent(command[0]) from None
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(limit_s, expire)
+    timer.daemon = True
+    timer.start()
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    try:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                said = line.rstrip()
+                # pip lists every package in one line; a message has to stay readable.
+                tail.append(said if len(said) <= _TAIL_WIDTH else said[:_TAIL_WIDTH] + " …")
+                on_line(said)
+        code = process.wait()
+    finally:
+        timer.cancel()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if expired.is_set():
+        raise ClusterError(f"`{' '.join(command[:2])}` did not end within {limit_s:.0f} s:\n" + "\n".join(tail))
+    return code, "\n".join(tail)

@@ -1,0 +1,296 @@
+"""Watches a running cluster: keeps what is known now, and records it while a run is on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import psutil
+
+from chaos.clock import RealClock
+from chaos.cloud.client import CloudClient
+from chaos.cluster import Node
+from chaos.errors import ClusterError, ExceptionGroup
+from chaos.events import (
+    AutoscalerLogged,
+    ClusterSampled,
+    Demand,
+    HostSampled,
+    NodeDied,
+    NodeJoined,
+    NodeView,
+)
+from chaos.history import Recorder
+
+SAMPLE_INTERVAL_S = 0.25
+RECORD_AT_LEAST_S = 1.0
+_LINE_LIMIT = 4 * 1024 * 1024
+_LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("instance", re.compile(r"Update instance .*")),
+    ("stuck", re.compile(r".*is stuck in.*")),
+    ("launch_failed", re.compile(r".*(?:Failed to launch|Failed to create|Launch failed).*")),
+    ("no_state", re.compile(r"No autoscaling state to report.*")),
+    ("error", re.compile(r".*\bERROR\b.*")),
+)
+LogKind = Literal["instance", "stuck", "launch_failed", "no_state", "error"]
+
+
+class Observer:
+    """Follows the GCS, the Cloud, the autoscaler's log and this machine, from `open` to `close`."""
+
+    def __init__(self, client: CloudClient, *, gcs_address: str, environment: Mapping[str, str]) -> None:
+        self._client = client
+        self._gcs_address = gcs_address
+        self._environment = environment
+        self._sampler: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._run_tasks: list[asyncio.Task[None]] = []
+        self._recorder: Recorder | None = None
+        self._clock: RealClock | None = None
+        self._names: dict[str, Node] = {}
+        self._cloud: dict[str, Literal["pending", "running", "paused", "stopping"]] = {}
+        self._alive: dict[str, str] = {}
+        self._joined: set[str] = set()
+        self._died: set[str] = set()
+        self._last: ClusterSampled | None = None
+        self._last_s = float("-inf")
+        self.sample: dict[str, Any] = {"reachable": False, "error": "not asked yet"}
+        self.sampled = asyncio.Event()
+
+    async def open(self) -> None:
+        """Starts the sampler process."""
+        self._sampler = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "chaos.clusters.gcs_sampler",
+            self._gcs_address,
+            str(SAMPLE_INTERVAL_S),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(self._environment),
+            limit=_LINE_LIMIT,
+            start_new_session=True,
+        )
+        self._tasks.append(asyncio.create_task(self._follow_sampler(self._sampler)))
+
+    async def close(self) -> None:
+        """Ends the sampler process."""
+        await self.detach()
+        await _cancel(self._tasks)
+        if self._sampler is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._sampler.kill()
+            await self._sampler.wait()
+            self._sampler = None
+
+    def workers_alive(self) -> int:
+        """How many workers the GCS sees alive."""
+        return sum(1 for node in self.sample.get("nodes", ()) if _is_alive(node) and node["instance"] != "head")
+
+    def head_alive(self) -> bool:
+        """Whether the GCS sees its own node alive."""
+        return any(_is_alive(node) and node["instance"] == "head" for node in self.sample.get("nodes", ()))
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns once `condition` holds after a reading. The caller bounds the wait."""
+        while not condition():
+            self.sampled.clear()
+            await self.sampled.wait()
+
+    async def attach(self, recorder: Recorder, *, monitor_log: Callable[[], Path | None]) -> None:
+        """Begins to record into a history, with workers numbered anew."""
+        assert isinstance(recorder.clock, RealClock)
+        first_event = await self._client.renumber()
+        self._recorder, self._clock = recorder, recorder.clock
+        self._names.clear()
+        self._joined.clear()
+        self._died = {node["ray_node_id"] for node in self.sample.get("nodes", ()) if not _is_alive(node)}
+        self._alive.clear()
+        self._last, self._last_s = None, float("-inf")
+        await self._learn_names()
+        for work in (
+            self._follow_cloud(recorder, recorder.clock, first_event),
+            self._follow_log(recorder, monitor_log),
+            self._watch_host(recorder),
+        ):
+            self._run_tasks.append(_start(work))
+        self._record(self.sample)
+
+    async def detach(self) -> None:
+        """Stops recording."""
+        self._recorder = None
+        await _cancel(self._run_tasks)
+
+    async def _follow_sampler(self, sampler: asyncio.subprocess.Process) -> None:
+        assert sampler.stdout is not None
+        async for line in sampler.stdout:
+            self.sample = json.loads(line)
+            unknown = {
+                node["instance"] for node in self.sample.get("nodes", ()) if _is_alive(node) and node["instance"]
+            } - self._names.keys()
+            if self._recorder is not None:
+                with contextlib.suppress(ClusterError):
+                    await self._learn_names(only_if=bool(unknown) or self._stale())
+                self._record(self.sample)
+            self.sampled.set()
+
+    def _stale(self) -> bool:
+        return self._recorder is not None and self._recorder.clock.now_s() - self._last_s >= RECORD_AT_LEAST_S
+
+    async def _learn_names(self, *, only_if: bool = True) -> None:
+        if only_if:
+            listed = await self._client.nodes()
+            self._cloud = {node.node: node.state for node in listed if node.state != "terminated"}
+            self._names |= {node.instance: node for node in listed}
+
+    def _record(self, sample: dict[str, Any]) -> None:
+        recorder, clock = self._recorder, self._clock
+        if recorder is None or clock is None:
+            return
+        at_s = clock.at_monotonic(sample["monotonic_s"]) if "monotonic_s" in sample else clock.now_s()
+        views = []
+        for node in sample.get("nodes", ()):
+            known = self._names.get(node["instance"])
+            ray_node_id = node["ray_node_id"]
+            if known is None:
+                continue
+            if not _is_alive(node):
+                self._bury(recorder, ray_node_id, known.node, at_s)
+                continue
+            if ray_node_id not in self._joined:
+                self._joined.add(ray_node_id)
+                self._alive[ray_node_id] = known.node
+                recorder.append(
+                    NodeJoined(
+                        node=known.node,
+                        node_type=node["node_type"],
+                        ray_node_id=ray_node_id,
+                        resources=_counted(node["total"]),
+                    ),
+                    at_s=at_s,
+                )
+            views.append(
+                NodeView(
+                    node=known.node,
+                    node_type=node["node_type"],
+                    status=cast(Literal["running", "idle", "draining"], node["status"]),
+                    idle_s=round(node["idle_s"]),
+                    total=_counted(node["total"]),
+                    available=_counted(node["available"]),
+                )
+            )
+        if sample["reachable"]:
+            present = {node["ray_node_id"] for node in sample["nodes"]}
+            for ray_node_id in [key for key in self._alive if key not in present]:
+                self._bury(recorder, ray_node_id, self._alive[ray_node_id], at_s)
+        event = ClusterSampled(
+            reachable=sample["reachable"],
+            nodes=tuple(sorted(views, key=lambda view: view.node)),
+            demands=tuple(Demand.model_validate(demand) for demand in sample.get("demands", ())),
+            cloud=dict(self._cloud),
+            autoscaler_pending=sample.get("pending", 0),
+            autoscaler_failed=sample.get("failed", 0),
+            infeasible=sample.get("infeasible", 0),
+        )
+        if event != self._last or clock.now_s() - self._last_s >= RECORD_AT_LEAST_S:
+            self._last, self._last_s = event, clock.now_s()
+            recorder.append(event, at_s=at_s)
+
+    def _bury(self, recorder: Recorder, ray_node_id: str, node: str, at_s: float) -> None:
+        self._alive.pop(ray_node_id, None)
+        if ray_node_id in self._joined and ray_node_id not in self._died:
+            self._died.add(ray_node_id)
+            recorder.append(NodeDied(node=node, ray_node_id=ray_node_id), at_s=at_s)
+
+    async def _follow_cloud(self, recorder: Recorder, clock: RealClock, number: int) -> None:
+        while True:
+            async for monotonic_s, event in self._client.events(number):
+                number += 1
+                recorder.append(event, at_s=clock.at_monotonic(monotonic_s))
+                with contextlib.suppress(ClusterError):
+                    await self._learn_names()
+            await asyncio.sleep(SAMPLE_INTERVAL_S)
+
+    async def _follow_log(self, recorder: Recorder, monitor_log: Callable[[], Path | None]) -> None:
+        async for line in _new_lines(monitor_log):
+            for about, pattern in _LOG_LINES:
+                if found := pattern.search(line):
+                    recorder.append(AutoscalerLogged(about=cast(LogKind, about), text=found.group(0)[:400]))
+                    break
+
+    async def _watch_host(self, recorder: Recorder) -> None:
+        psutil.cpu_percent()
+        while True:
+            due_s = recorder.clock.now_s() + RECORD_AT_LEAST_S
+            await asyncio.sleep(RECORD_AT_LEAST_S)
+            recorder.append(
+                HostSampled(
+                    lag_s=round(max(0.0, recorder.clock.now_s() - due_s), 3),
+                    cpu_busy=round(psutil.cpu_percent() / 100.0, 3),
+                    cpu_pressure=_cpu_pressure(),
+                    memory_free_mb=round(psutil.virtual_memory().available / 2**20),
+                    disk_free_mb=round(psutil.disk_usage("/").free / 2**20),
+                )
+            )
+
+
+def _is_alive(node: Mapping[str, Any]) -> bool:
+    return node["status"] in ("running", "idle", "draining")
+
+
+def _counted(resources: Mapping[str, float]) -> dict[str, float]:
+    return {
+        name: round(amount, 4)
+        for name, amount in resources.items()
+        if not name.startswith("node:") and name not in ("memory", "object_store_memory")
+    }
+
+
+def _cpu_pressure() -> float | None:
+    try:
+        some = Path("/proc/pressure/cpu").read_text().splitlines()[0]
+    except (OSError, IndexError):
+        return None
+    found = re.search(r"avg10=([0-9.]+)", some)
+    return float(found.group(1)) / 100.0 if found else None
+
+
+async def _new_lines(path_of: Callable[[], Path | None]) -> AsyncIterator[str]:
+    """Lines appended to a file from now on; waits for the file, and starts over when it is replaced."""
+    path, position, rest = path_of(), 0, ""
+    if path is not None and path.exists():
+        position = path.stat().st_size
+    while True:
+        await asyncio.sleep(SAMPLE_INTERVAL_S)
+        path = path_of()
+        if path is None or not path.exists():
+            continue
+        with path.open("r", encoding="utf-8", errors="replace") as file:
+            if path.stat().st_size < position:
+                position, rest = 0, ""
+            file.seek(position)
+            *lines, rest = (rest + file.read()).split("\n")
+            position = file.tell()
+        for line in lines:
+            yield line
+
+
+def _start(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.create_task(work)
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    tasks.clear()
+    errors = [r for r in results if isinstance(r, Exception) and not isinstance(r, asyncio.CancelledError)]
+    if errors:
+        raise ExceptionGroup("watching the cluster failed", errors)

@@ -1,0 +1,382 @@
+"""What the commands do, apart from arguments and exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import platform
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chaos import __version__
+from chaos.campaign import BaselineFailed, Campaign
+from chaos.cloud.config import CloudDirectory
+from chaos.cloud.node_process import cloud_alive
+from chaos.cluster_spec import ClusterSpec
+from chaos.clusters import compose_leftovers
+from chaos.clusters.cloud_cluster import CloudCluster, Step, config_of
+from chaos.clusters.compose import ComposeCluster
+from chaos.clusters.local import LocalCluster, orphans, sweep
+from chaos.errors import ChaosError, ClusterError, ExceptionGroup, InvalidSpec
+from chaos.finish import to_the_end
+from chaos.history import History
+from chaos.home import cluster_names, cluster_root, home
+from chaos.report.live import live_view
+from chaos.results import Results, judge, write
+from chaos.schedule import Misplaced, Schedule
+from chaos.spec import (
+    Catalogue,
+    RunSpec,
+    json_schema,
+    missing_on,
+    parse,
+    read_text,
+    read_yaml,
+    refuse_impossible,
+    where,
+)
+from chaos.store import RunDirectory, create, find, point_latest
+
+CLUSTERS: Mapping[str, type[CloudCluster]] = {"local": LocalCluster, "compose": ComposeCluster}
+_SPECS = Path(__file__).parent / "specs"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for on the command line; what is None is left to the spec."""
+
+    spec: str | None = None
+    cluster: str | None = None
+    workload: str | None = None
+    schedule: str | None = None
+    seed: int | None = None
+    overrides: tuple[str, ...] = ()
+
+    def resolve(self, catalogue: Catalogue) -> RunSpec:
+        """The full specification.
+
+        Raises:
+            InvalidSpec: something cannot be read or meant, or the cluster lacks a capability a fault needs.
+        """
+        path = Path(self.spec) if self.spec else _SPECS / f"{self.cluster or 'local'}.yaml"
+        overrides = [
+            *([f"cluster.kind={self.cluster}"] if self.cluster else []),
+            *([f"workload={{name: {self.workload}}}"] if self.workload else []),
+            *([f"seed={self.seed}"] if self.seed is not None else []),
+            *self.overrides,
+        ]
+        name = self.spec or f"built-in {path.name}"
+        spec = parse(read_text(path), catalogue, name=name, overrides=overrides)
+        if self.schedule:
+            spec = spec.model_copy(update={"schedule": _schedule_file(Path(self.schedule), catalogue)})
+            refuse_impossible(spec, name=self.schedule)
+        missing = missing_on(spec, CLUSTERS[spec.cluster.kind])
+        if missing:
+            raise InvalidSpec("; ".join(missing) + "; `raychaos doctor` lists what each cluster can do")
+        return spec
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end, or was brought to it."""
+
+    directory: RunDirectory
+    results: Results
+    interrupted: bool = False
+
+
+async def run(
+    wish: Wish, catalogue: Catalogue, *, store: Path, name: str | None, keep: bool, rebaseline: bool
+) -> Finished:
+    """One run, with its baseline, on a warm cluster if there is one for it, else on a fresh one."""
+    spec = wish.resolve(catalogue)
+    if name is not None:
+        cluster_root(name)  # refuses a bad name before a directory is made
+    directory = create(store, spec)
+    with live_view() as view, contextlib.ExitStack() as stack:
+        cluster, warm = await _obtain(spec.cluster, name, view.step, stack)
+        stays = warm
+        try:
+            campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
+            baseline = await campaign.baseline(spec, renew=rebaseline)
+            await campaign.run(spec, directory, baseline=baseline)
+            if keep and not warm:
+                await cluster.keep()
+                stays = True
+            return _conclude(directory, interrupted=False)
+        except asyncio.CancelledError:
+            if not directory.history.exists():
+                raise
+            return _conclude(directory, interrupted=True)
+        except BaselineFailed as failed:
+            point_latest(failed.directory)
+            return Finished(failed.directory, failed.results)
+        except (ChaosError, ExceptionGroup):
+            if directory.history.exists():
+                _conclude(directory, interrupted=False)
+            raise
+        finally:
+            if not stays:
+                view.step(f"stopping cluster {cluster.name!r}")
+            await to_the_end(cluster.release() if stays else cluster.stop())
+
+
+def _conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
+    results = judge(History.load(directory.history))
+    write(results, directory)
+    point_latest(directory)
+    return Finished(directory, results, interrupted)
+
+
+async def up(wish: Wish, catalogue: Catalogue, *, name: str) -> str:
+    """Starts a cluster that stays, and tells how to use it."""
+    spec = wish.resolve(catalogue).cluster.model_copy(update={"dashboard": True})
+    cluster_root(name)  # refuses a bad name before anything else
+    with live_view() as view, _alone(name):
+        cluster = CLUSTERS[spec.kind](name, spec, on_step=view.step)
+        await cluster.start()
+        try:
+            await cluster.keep()
+            words = cluster.how_to_connect()
+        except BaseException:
+            await to_the_end(cluster.stop())
+            raise
+        await cluster.release()
+    return words
+
+
+async def down(names: list[str], *, everything: bool) -> str:
+    """Ends clusters by name."""
+    known = cluster_names()
+    wanted = list(known) if everything else names
+    if not wanted and len(known) == 1:
+        wanted = list(known)
+    if not wanted and not everything:
+        raise InvalidSpec(f"which cluster? there are: {', '.join(known) or 'none'}; or give --all")
+    told = []
+    for name in wanted:
+        if name not in known:
+            raise InvalidSpec(f"no cluster {name!r}; there are: {', '.join(known) or 'none'}")
+        with _alone(name):
+            await _existing(name).stop()
+        told.append(f"{name}: ended")
+    return "\n".join(told)
+
+
+async def ps(*, as_json: bool) -> str:
+    """The clusters and their nodes."""
+    listed: list[dict[str, Any]] = []
+    for name in cluster_names():
+        try:
+            cluster = _existing(name)
+        except ClusterError as error:
+            listed.append({"name": name, "kind": "unknown", "state": "unreadable", "nodes": [], "problem": str(error)})
+            continue
+        entry: dict[str, Any] = {"name": name, "kind": cluster.kind, "state": "dead", "nodes": []}
+        try:
+            await cluster.attach()
+            nodes = await cluster.nodes()
+            entry |= {
+                "state": "up",
+                "nodes": [node.model_dump(include={"node", "node_type", "state"}) for node in nodes],
+            }
+            entry["dashboard"] = cluster.dashboard()
+            entry["ray_address"] = cluster.gcs_address()
+        except ChaosError as error:
+            entry["problem"] = str(error)
+        finally:
+            await cluster.release()
+        listed.append(entry)
+    if as_json:
+        return json.dumps(listed, indent=1)
+    lines = []
+    for entry in listed:
+        told = ", ".join(f"{node['node']} ({node['node_type']}, {node['state']})" for node in entry["nodes"])
+        dashboard = f"  dashboard {entry['dashboard']}" if entry.get("dashboard") else ""
+        lines.append(
+            f"{entry['name']}  {entry['kind']}  {entry['state']}  {told or entry.get('problem', '')}{dashboard}"
+        )
+    return "\n".join(lines) or "no clusters; `raychaos up` starts one"
+
+
+async def heal() -> str:
+    """Undoes what dead runs left: effects in force on warm clusters, dead clusters, processes of vanished ones."""
+    told = []
+    for name in cluster_names():
+        try:
+            with _alone(name):
+                told += await _heal_cluster(name)
+        except ChaosError as error:
+            told.append(f"{name}: left alone: {error}")
+    for mark in orphans():
+        told.append(f"{mark}: its directory is gone; ended {await sweep(mark)} processes")
+    for mark in await asyncio.to_thread(compose_leftovers.orphans):
+        told.append(f"{mark}: its directory is gone; removed {', '.join(await compose_leftovers.sweep(mark))}")
+    return "\n".join(told) or "nothing was left behind"
+
+
+async def _heal_cluster(name: str) -> list[str]:
+    try:
+        cluster = _existing(name)
+    except ClusterError as error:
+        return [await _heal_unreadable(CloudDirectory(cluster_root(name)), error)]
+    if not cluster.answers():
+        await cluster.stop()
+        return [f"{name}: dead; removed what was left of it"]
+    try:
+        await cluster.attach()
+        effects = await cluster.active_effects()
+        for effect in effects:
+            await cluster.undo(effect)
+        return [f"{name}: undid {effect}" for effect in effects]
+    finally:
+        await cluster.release()
+
+
+async def doctor(catalogue: Catalogue, *, as_json: bool) -> str:
+    """What this machine can do."""
+    from chaos.doctor import examine
+    from chaos.report.examination import render_examination
+
+    examination = await asyncio.to_thread(examine, faults=catalogue.faults, clusters=CLUSTERS, leftovers=leftovers)
+    return examination.model_dump_json(indent=1) if as_json else render_examination(examination)
+
+
+def leftovers() -> list[str]:
+    """Traces of dead runs on this machine, as `heal` would remove them."""
+    dead = []
+    for name in cluster_names():
+        try:
+            dead += [] if _existing(name).answers() else [f"dead cluster {name!r}"]
+        except ClusterError:
+            dead.append(f"unreadable cluster {name!r}")
+    dead += [f"processes of vanished cluster {mark}" for mark in orphans()]
+    return dead + [f"containers of vanished cluster {mark}" for mark in compose_leftovers.orphans()]
+
+
+def schema(catalogue: Catalogue) -> str:
+    """JSON Schema of a spec."""
+    return json.dumps(json_schema(catalogue), indent=1)
+
+
+def recorded(run: str, store: Path) -> Results:
+    """The verdict on a recorded run."""
+    return judge(History.load(find(run, store).history))
+
+
+def versions() -> dict[str, str]:
+    """Versions of what matters for a result."""
+    found = {"raychaos": __version__, "python": platform.python_version(), "kernel": platform.release()}
+    for package in ("ray", "torch", "hypothesis"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+# -- clusters -------------------------------------------------------------------------------------------------
+
+
+async def _obtain(
+    spec: ClusterSpec, name: str | None, on_step: Step, stack: contextlib.ExitStack
+) -> tuple[CloudCluster, bool]:
+    """A cluster for a run, held for it alone until `stack` closes, and whether it was there already."""
+    if name is None:
+        for candidate in cluster_names():
+            warm = await _warm(candidate, spec, on_step, stack)
+            if warm is not None:
+                return warm, True
+    else:
+        stack.enter_context(_alone(name))
+        if name in cluster_names():
+            cluster = _existing(name, on_step=on_step)
+            if not _fits(cluster, spec):
+                raise InvalidSpec(
+                    f"cluster {name!r} is up with another specification; use the same, another --name, or "
+                    f"`raychaos down {name}`"
+                )
+            on_step(f"using warm cluster {name!r}")
+            await cluster.attach()
+            return cluster, True
+    fresh_name = name or f"run-{secrets.token_hex(3)}"
+    if name is None:
+        stack.enter_context(_alone(fresh_name))
+    fresh = CLUSTERS[spec.kind](fresh_name, spec, on_step=on_step)
+    await fresh.start()
+    return fresh, False
+
+
+async def _warm(name: str, spec: ClusterSpec, on_step: Step, stack: contextlib.ExitStack) -> CloudCluster | None:
+    """The kept cluster of this name, if it fits, answers, and nobody else uses it."""
+    try:
+        cluster = _existing(name, on_step=on_step)
+        if not (_fits(cluster, spec) and cluster.kept() and cluster.answers()):
+            return None
+        with contextlib.ExitStack() as held:
+            held.enter_context(_alone(name))
+            on_step(f"using warm cluster {name!r}")
+            await cluster.attach()
+            stack.push(held.pop_all())
+    except ClusterError:
+        return None
+    return cluster
+
+
+def _fits(cluster: CloudCluster, spec: ClusterSpec) -> bool:
+    return cluster.spec.model_copy(update={"dashboard": spec.dashboard}) == spec
+
+
+def _existing(name: str, *, on_step: Step = lambda _: None) -> CloudCluster:
+    spec = config_of(CloudDirectory(cluster_root(name))).spec
+    return CLUSTERS[spec.kind](name, spec, on_step=on_step)
+
+
+async def _heal_unreadable(directory: CloudDirectory, error: ClusterError) -> str:
+    """Removes what is left of a cluster whose configuration cannot be read, unless it runs or has containers."""
+    name = directory.root.name
+    if cloud_alive(directory.address):
+        return f"{name}: left alone, for it runs: {error}"
+    try:
+        known = json.loads(directory.config.read_text(errors="replace"))
+    except ValueError:
+        known = {}
+    mark, driver = (known.get("mark"), known.get("driver")) if isinstance(known, dict) else (None, None)
+    if driver == "docker":
+        return f"{name}: left alone, for it may have containers: {error}"
+    ended = await sweep(mark) if isinstance(mark, str) and mark else 0
+    shutil.rmtree(directory.root)
+    return f"{name}: dead and unreadable; ended {ended} processes and removed its directory"
+
+
+@contextlib.contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Holds the cluster of a name, there or yet to be, for one command at a time.
+
+    Raises:
+        ClusterError: another command uses it.
+    """
+    locks = home() / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with (locks / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ClusterError(f"cluster {name!r} is in use by another command; wait, or use another --name") from None
+        yield
+
+
+def _schedule_file(path: Path, catalogue: Catalogue) -> Schedule:
+    data, places = read_yaml(read_text(path), name=str(path))
+    if isinstance(data, dict) and "schedule" in data:
+        data = data["schedule"]
+        places = {place[1:]: mark for place, mark in places.items() if place[:1] == ("schedule",)}
+    try:
+        return Schedule.from_data(data or [], catalogue.faults)
+    except Misplaced as error:
+        raise InvalidSpec(f"{where(error.place, places, str(path))}: {error.message}") from error

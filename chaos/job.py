@@ -1,0 +1,212 @@
+"""A workload running on a cluster: its driver's events, its workers' operations, its progress, all into the history."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter
+
+from chaos.clock import Clock, RealClock
+from chaos.cluster import Cluster, Process
+from chaos.events import (
+    BatchCompleted,
+    BatchInvoked,
+    Event,
+    NodeStarted,
+    RowsVerified,
+    WorkloadFinished,
+    WorkloadLogged,
+    WorkloadProgressed,
+)
+from chaos.history import Recorder
+from chaos.rows import decode_rows
+from chaos.workload import EVENT_PREFIX, Workload
+
+POLL_S = 0.2
+PROGRESS_EVERY_S = 1.0
+_LOGGED_LINES = 200
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+class Job:
+    """One workload on one cluster, from the driver's start to its end."""
+
+    def __init__(self, workload: Workload, cluster: Cluster, recorder: Recorder, *, run_id: str, log: Path) -> None:
+        self._workload = workload
+        self._cluster = cluster
+        self._recorder = recorder
+        self._clock: Clock = recorder.clock
+        self._log_path = log
+        self._data, self._data_on_nodes = cluster.data_directory(run_id)
+        self._process: Process | None = None
+        self._logged = 0
+        self._tail: list[str] = []
+        self._operations = _Operations(self._data / "ops", recorder)
+        self.finished: WorkloadFinished | None = None
+
+    async def run(self) -> None:
+        """Runs the driver to its end; `finished` is set and in the history when this returns."""
+        self._operations.learn({node.instance: node.node for node in await self._cluster.nodes()})
+        self._process = await self._start(self._workload.driver_module, ())
+        watching = asyncio.create_task(self._watch())
+        try:
+            with self._log_path.open("a", encoding="utf-8") as log:
+                async for line in self._process.lines():
+                    self._take(line, log)
+            status = await self._process.wait()
+        finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        self._progress(always=True)
+        if self.finished is None:
+            said = "\n".join(self._tail[-8:])
+            self._finish(WorkloadFinished(outcome="failed", error=f"the driver ended with status {status}: {said}"))
+
+    async def stop(self, finished: WorkloadFinished) -> None:
+        """Ends the driver because it hangs or the run is interrupted, and records that as its outcome."""
+        if self.finished is None:
+            self._finish(finished)
+        if self._process is not None:
+            await self._process.stop()
+
+    async def verify(self) -> None:
+        """Runs the oracle; its verdict on the rows enters the history."""
+        arguments = ("--workload", type(self._workload).name)
+        process = await self._start(self._workload.verify_module, arguments)
+        try:
+            with self._log_path.with_name("verify.log").open("a", encoding="utf-8") as log:
+                async for line in process.lines():
+                    self._take(line, log)
+            await process.wait()
+        except asyncio.CancelledError:
+            await process.stop()
+            raise
+
+    async def _start(self, module: str, arguments: tuple[str, ...]) -> Process:
+        return await self._cluster.execute(
+            module,
+            (*arguments, "--params", self._workload.model_dump_json()),
+            environment={"RAYCHAOS_DATA": self._data_on_nodes, **self._workload.environment()},
+        )
+
+    def _take(self, line: str, log: IO[str]) -> None:
+        log.write(line + "\n")
+        log.flush()
+        if not line.startswith(EVENT_PREFIX):
+            self._tail = [*self._tail[-20:], line]
+            if line.strip() and self._logged < _LOGGED_LINES:
+                self._logged += 1
+                self._recorder.append(WorkloadLogged(text=line[:1000]))
+            return
+        try:
+            at_s, event = _read_event(line, self._clock)
+        except (KeyError, TypeError, ValueError) as error:  # two programs wrote at once, or it is none of ours
+            self._recorder.append(WorkloadLogged(text=f"not an event: {line[:800]} ({type(error).__name__})"))
+            return
+        if isinstance(event, WorkloadFinished):
+            if self.finished is None:
+                self._finish(event, at_s=at_s)
+        elif not isinstance(event, RowsVerified) or self._recorder.last(RowsVerified) is None:
+            self._recorder.append(event, at_s=at_s)
+
+    def _finish(self, event: WorkloadFinished, *, at_s: float | None = None) -> None:
+        self._progress(always=True)
+        self.finished = event
+        self._recorder.append(event, at_s=at_s)
+
+    async def _watch(self) -> None:
+        last_s = float("-inf")
+        while True:
+            always = self._clock.now_s() - last_s >= PROGRESS_EVERY_S
+            if self._progress(always=always):
+                last_s = self._clock.now_s()
+            await self._clock.sleep(POLL_S)
+
+    def _progress(self, *, always: bool) -> bool:
+        grown = self._operations.read()
+        if (grown or always) and self.finished is None:
+            self._recorder.append(
+                WorkloadProgressed(rows_done=self._operations.rows_done, rows_total=self._workload.rows_total)
+            )
+            return True
+        return False
+
+
+class _Operations:
+    """Follows the operation logs of all workers."""
+
+    def __init__(self, directory: Path, recorder: Recorder) -> None:
+        self._directory = directory
+        self._recorder = recorder
+        self._positions: dict[Path, int] = {}
+        self._names: dict[str, str] = {}
+        self._place = 0
+        self._began: dict[str, float] = {}
+        self._done: set[int] = set()
+
+    @property
+    def rows_done(self) -> int:
+        """Distinct rows computed so far."""
+        return len(self._done)
+
+    def learn(self, names: dict[str, str]) -> None:
+        """Node names by instance."""
+        self._names |= names
+
+    def read(self) -> bool:
+        """Records what was appended since; says whether rows were done."""
+        while self._place < len(self._recorder):
+            event = self._recorder[self._place].event
+            if isinstance(event, NodeStarted):
+                self._names[event.instance] = event.node
+            self._place += 1
+        before = len(self._done)
+        lines = [line for path in sorted(self._directory.glob("*.jsonl")) for line in self._new_lines(path)]
+        for line in sorted(lines, key=lambda line: float(line["monotonic_s"])):
+            self._take(line)
+        return len(self._done) > before
+
+    def _new_lines(self, path: Path) -> list[dict[str, Any]]:
+        with path.open("rb") as file:
+            file.seek(self._positions.get(path, 0))
+            whole, _, _ = file.read().rpartition(b"\n")
+        if not whole:
+            return []
+        self._positions[path] = self._positions.get(path, 0) + len(whole) + 1
+        found = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError):
+                data = json.loads(line)
+                if isinstance(data, dict):
+                    found.append(data)
+        return found
+
+    def _take(self, line: dict[str, Any]) -> None:
+        at_s = _run_time(self._recorder.clock, float(line["monotonic_s"]))
+        node = self._names.get(line["instance"], line["instance"])
+        op, rows = str(line["op"]), str(line["rows"])
+        if line["phase"] == "invoked":
+            self._began[op] = at_s
+            self._recorder.append(BatchInvoked(op=op, node=node, rows=rows, started_s=at_s), at_s=at_s)
+            return
+        self._done.update(decode_rows(rows))
+        started_s = self._began.pop(op, at_s)
+        self._recorder.append(BatchCompleted(op=op, node=node, rows=rows, started_s=started_s, ended_s=at_s), at_s=at_s)
+
+
+def _read_event(line: str, clock: Clock) -> tuple[float, Event]:
+    data = json.loads(line.removeprefix(EVENT_PREFIX))
+    if not isinstance(data, dict):
+        raise TypeError(f"an event is a mapping, not {type(data).__name__}")
+    at_s = _run_time(clock, float(data.pop("monotonic_s")))
+    return at_s, _EVENT.validate_python(data)
+
+
+def _run_time(clock: Clock, monotonic_s: float) -> float:
+    assert isinstance(clock, RealClock)
+    return clock.at_monotonic(monotonic_s)

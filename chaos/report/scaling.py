@@ -1,0 +1,301 @@
+"""Who was there when: node lanes, and node counts as steps in time, read from a history."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from chaos.cluster_spec import ClusterSpec
+from chaos.events import (
+    ClusterSampled,
+    Demand,
+    DemandChanged,
+    NodeDied,
+    NodeJoined,
+    NodeLaunchFailed,
+    NodeLaunching,
+    NodeStarted,
+    NodeTerminated,
+    NodeTerminating,
+    PhaseBegan,
+    RunOpened,
+    WorkloadFinished,
+)
+from chaos.history import History
+
+LaneState: TypeAlias = Literal["pending", "booting", "up", "draining", "lost"]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A node in one state for a while."""
+
+    state: LaneState
+    begin_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One node's life.
+
+    `pending`: asked for; `booting`: its instance runs; `up`: the GCS sees it; `draining`: being terminated; `lost`:
+    dead, but the Cloud or the GCS does not know yet. `cause` is why it ended, empty while it lives.
+    """
+
+    node: str
+    node_type: str
+    spans: tuple[Span, ...]
+    launched_s: float | None = None
+    joined_s: float | None = None
+    ended_s: float | None = None
+    cause: str = ""
+
+
+@dataclass
+class _Life:
+    node_type: str = ""
+    launched_s: float | None = None
+    started_s: float | None = None
+    joined_s: float | None = None
+    terminating_s: float | None = None
+    died_s: float | None = None
+    terminated_s: float | None = None
+    cause: str = ""
+
+    def moments(self) -> list[float]:
+        times = (
+            self.launched_s,
+            self.started_s,
+            self.joined_s,
+            self.terminating_s,
+            self.died_s,
+            self.terminated_s,
+        )
+        return sorted({t for t in times if t is not None})
+
+    def state_at(self, t_s: float) -> LaneState | None:
+        def had(moment_s: float | None) -> bool:
+            return moment_s is not None and moment_s <= t_s
+
+        if had(self.terminated_s):
+            undetected = self.died_s is not None and had(self.joined_s) and not had(self.died_s)
+            return "lost" if undetected and self.cause in ("killed", "exited") else None
+        if had(self.died_s):
+            return "lost"
+        if had(self.terminating_s):
+            return "draining"
+        if had(self.joined_s):
+            return "up"
+        return "booting" if had(self.started_s) else "pending"
+
+
+def ordinal(node: str) -> tuple[int, str]:
+    """A sort key: the head first, then workers by launch ordinal, then anything else by name."""
+    if node == "head":
+        return (0, node)
+    number = node.removeprefix("w")
+    return (int(number) if number.isdecimal() else 1_000_000, node)
+
+
+def lanes(history: History) -> tuple[Lane, ...]:
+    """Every node the history names, the head first, then by launch ordinal."""
+    lives = _lives(history)
+    end_s = max((record.t_s for record in history), default=0.0)
+    return tuple(_lane(node, lives[node], end_s) for node in sorted(lives, key=ordinal))
+
+
+def _lives(history: History) -> dict[str, _Life]:
+    lives: dict[str, _Life] = defaultdict(_Life)
+    for record in history:
+        event, t_s = record.event, record.t_s
+        if isinstance(event, NodeLaunching):
+            lives[event.node].node_type, lives[event.node].launched_s = event.node_type, t_s
+        elif isinstance(event, NodeStarted):
+            lives[event.node].node_type, lives[event.node].started_s = event.node_type, t_s
+        elif isinstance(event, NodeJoined):
+            lives[event.node].node_type, lives[event.node].joined_s = event.node_type, t_s
+        elif isinstance(event, NodeTerminating):
+            lives[event.node].terminating_s = t_s
+        elif isinstance(event, NodeDied):
+            lives[event.node].died_s = t_s
+        elif isinstance(event, NodeTerminated):
+            lives[event.node].terminated_s, lives[event.node].cause = t_s, event.cause
+        elif isinstance(event, NodeLaunchFailed) and event.node is not None:
+            lives[event.node].terminated_s, lives[event.node].cause = t_s, "launch failed"
+        elif isinstance(event, ClusterSampled):
+            for view in event.nodes:
+                life = lives[view.node]
+                if life.joined_s is None:
+                    life.node_type, life.joined_s = view.node_type, t_s
+    return lives
+
+
+def _lane(node: str, life: _Life, end_s: float) -> Lane:
+    moments = life.moments()
+    spans: list[Span] = []
+    for place, begin_s in enumerate(moments):
+        until_s = moments[place + 1] if place + 1 < len(moments) else end_s
+        state = life.state_at(begin_s)
+        if state is None or until_s <= begin_s:
+            continue
+        if spans and spans[-1].state == state and spans[-1].end_s == begin_s:
+            spans[-1] = Span(state, spans[-1].begin_s, until_s)
+        else:
+            spans.append(Span(state, begin_s, until_s))
+    return Lane(
+        node=node,
+        node_type=life.node_type,
+        spans=tuple(spans),
+        launched_s=life.launched_s,
+        joined_s=life.joined_s,
+        ended_s=life.terminated_s if life.terminated_s is not None else life.died_s,
+        cause=life.cause or ("died" if life.died_s is not None else ""),
+    )
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A quantity that keeps its value until the next change; 0 before the first."""
+
+    times_s: tuple[float, ...] = ()
+    values: tuple[int, ...] = ()
+
+    def at(self, t_s: float) -> int:
+        """The value at a moment."""
+        place = bisect_right(self.times_s, t_s)
+        return self.values[place - 1] if place else 0
+
+    def mean(self, begin_s: float, end_s: float) -> float:
+        """The mean value over a window; the value at its start for an empty one."""
+        if end_s <= begin_s:
+            return float(self.at(begin_s))
+        cuts = [begin_s, *(t for t in self.times_s if begin_s < t < end_s), end_s]
+        return sum(self.at(a) * (b - a) for a, b in itertools.pairwise(cuts)) / (end_s - begin_s)
+
+    @property
+    def peak(self) -> int:
+        """The largest value; 0 where there is none."""
+        return max(self.values, default=0)
+
+
+def steps(changes: Iterable[tuple[float, int]]) -> Steps:
+    """Steps from `(time, value)` pairs, in any order; the later of two at one time counts."""
+    ordered = dict(sorted(changes, key=lambda change: change[0]))
+    times: list[float] = []
+    values: list[int] = []
+    for t_s, value in ordered.items():
+        if not values or values[-1] != value:
+            times.append(t_s)
+            values.append(value)
+    return Steps(tuple(times), tuple(values))
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """Workers wanted, on their way, up and idle over time, without the head; limits from the spec where known."""
+
+    wanted: Steps
+    launching: Steps
+    up: Steps
+    idle: Steps
+    least: int | None
+    most: int | None
+
+
+def worker_counts(history: History) -> WorkerCounts:
+    """The counts of a history; `wanted` follows the workload's own demand, or else what the samples show waiting."""
+    workers = [lane for lane in lanes(history) if lane.node != "head"]
+    spec = cluster_spec(history)
+    return WorkerCounts(
+        wanted=_wanted(history, spec),
+        launching=_overlapping(workers, ("pending", "booting")),
+        up=_overlapping(workers, ("up",)),
+        idle=steps(
+            (record.t_s, sum(view.node != "head" and view.status == "idle" for view in sample.nodes))
+            for record, sample in history.of(ClusterSampled)
+            if sample.reachable
+        ),
+        least=spec.min_workers if spec else None,
+        most=spec.worker_limit if spec else None,
+    )
+
+
+def cluster_spec(history: History) -> ClusterSpec | None:
+    """The cluster's spec as the run recorded it; None when it recorded none that this version reads."""
+    opened = history.first(RunOpened)
+    return spec_of(opened[1]) if opened else None
+
+
+def spec_of(opened: RunOpened) -> ClusterSpec | None:
+    """The `cluster` part of the run's spec; None when this version cannot read it."""
+    try:
+        return ClusterSpec.model_validate(opened.spec.get("cluster"))
+    except ValidationError:
+        return None
+
+
+def nodes_for(demands: Sequence[Demand], spec: ClusterSpec) -> int:
+    """How many workers hold the demands, each on the first type that fits, shapes sharing nodes; within the limits."""
+    load: dict[str, float] = defaultdict(float)
+    for demand in demands:
+        for name, node_type in spec.node_types.items():
+            held = node_type.holds(demand.shape)
+            if held and any(amount > 0 for amount in demand.shape.values()):
+                load[name] += demand.count / held
+                break
+    wanted = sum(math.ceil(share - 1e-9) for share in load.values())
+    return max(spec.min_workers, min(wanted, spec.worker_limit))
+
+
+def wanted_by_sample(sample: ClusterSampled, spec: ClusterSpec) -> int:
+    """Workers in use plus those that would hold what waits, within the limits."""
+    used = sum(view.node != "head" and view.status == "running" for view in sample.nodes)
+    waiting = nodes_for(sample.demands, spec) if sample.demands else 0
+    return max(spec.min_workers, min(used + waiting, spec.worker_limit))
+
+
+def _wanted(history: History, spec: ClusterSpec | None) -> Steps:
+    if spec is None:
+        return Steps()
+    changes = [(record.t_s, nodes_for(event.bundles, spec)) for record, event in history.of(DemandChanged)]
+    if not changes:
+        changes = [
+            (record.t_s, wanted_by_sample(sample, spec))
+            for record, sample in history.of(ClusterSampled)
+            if sample.reachable
+        ]
+    finished = history.first(WorkloadFinished)
+    if finished is not None:
+        changes = [change for change in changes if change[0] < finished[0].t_s]
+        changes.append((finished[0].t_s, spec.min_workers))
+    return steps(changes)
+
+
+def _overlapping(workers: Sequence[Lane], states: Sequence[LaneState]) -> Steps:
+    edges: dict[float, int] = defaultdict(int)
+    for lane in workers:
+        for span in lane.spans:
+            if span.state in states:
+                edges[span.begin_s] += 1
+                edges[span.end_s] -= 1
+    total = 0
+    changes: list[tuple[float, int]] = []
+    for t_s in sorted(edges):
+        total += edges[t_s]
+        changes.append((t_s, total))
+    return steps(changes)
+
+
+def phases(history: History) -> tuple[tuple[str, float, float], ...]:
+    """Each phase with its begin and end in seconds, in order."""
+    begun = [(event.phase, record.t_s) for record, event in history.of(PhaseBegan)]
+    ends = [*(t_s for _, t_s in begun[1:]), max((record.t_s for record in history), default=0.0)]
+    return tuple((phase, t_s, max(t_s, end_s)) for (phase, t_s), end_s in zip(begun, ends, strict=False))

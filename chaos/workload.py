@@ -1,0 +1,42 @@
+"""A workload: a job with a known right answer.
+
+The engine starts `driver_module` on the head node and, when it has ended, `verify_module`; both print events as lines
+`EVENT_PREFIX + JSON` with `monotonic_s` beside the event's fields, and write what they compute under a directory all
+nodes share. Batch operations are appended by the workers to `ops/*.jsonl` in that directory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from chaos.events import Resources
+from chaos.value import Value
+
+EVENT_PREFIX = "@raychaos "
+
+
+class Workload(Value, ABC):
+    """Validated parameters of one job."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    driver_module: ClassVar[str]
+    verify_module: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def rows_total(self) -> int:
+        """How many rows the output must hold."""
+
+    @abstractmethod
+    def bundles(self) -> tuple[Resources, ...]:
+        """The resource shapes the job asks for, one of each; each must fit some node type."""
+
+    @abstractmethod
+    def nodes_wanted(self, bundle_fits_per_node: int) -> int:
+        """How many nodes the job's largest demand needs when one node holds that many bundles."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables the driver needs beside the cluster's own."""
+        return {}

@@ -1,0 +1,74 @@
+"""`partition_network`: a node and some of its peers no longer hear each other, as with a broken switch or rule."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from chaos.cluster import NetworkShape, ShapesNetworks, UndoesEffects
+from chaos.fault import Effect, Fault, Site
+
+
+class PartitionNetwork(Fault):
+    """No packet passes, either way, between each victim and its `peers`: the head, the other workers, or both."""
+
+    name: ClassVar[str] = "partition_network"
+    summary: ClassVar[str] = "cut a node off from the head, the other workers, or both"
+    needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
+    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 10.0
+
+    peers: Literal["head", "workers", "all"] = "head"
+
+    async def inject(self, site: Site) -> None:
+        """Cuts each victim off from the peers there are now."""
+        assert isinstance(site.cluster, ShapesNetworks)
+        for victim in site.victims:
+            await site.cluster.shape_network(
+                victim,
+                NetworkShape(cut_from=await self._peers_of(site, victim)),
+                effect_id=site.effect_for(victim),
+                lease_s=site.lease_s,
+            )
+
+    async def probe(self, site: Site) -> Effect:
+        """Tries to connect from each victim to each of its peers."""
+        reached, tried = await self._reach(site)
+        if not tried:
+            return Effect(outcome="unknown", detail="there is no peer to be cut off from")
+        return Effect(
+            outcome="no_effect" if reached else "took_effect",
+            detail=f"{reached} of {tried} paths are open",
+            measured=float(tried - reached),
+            asked=float(tried),
+            unit="paths",
+        )
+
+    async def probe_healed(self, site: Site) -> Effect:
+        """Tries to connect again."""
+        ours, others = await site.active()
+        if ours:
+            return Effect(outcome="took_effect", detail="still in force")
+        reached, tried = await self._reach(site)
+        if reached < tried and not others:
+            return Effect(outcome="took_effect", detail=f"{tried - reached} of {tried} paths are still cut")
+        return Effect(outcome="no_effect", detail=f"{reached} of {tried} paths are open")
+
+    async def _peers_of(self, site: Site, victim: str) -> tuple[str, ...]:
+        living = [node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")]
+        return tuple(
+            node
+            for node in living
+            if node != victim and (self.peers == "all" or (node == "head") == (self.peers == "head"))
+        )
+
+    async def _reach(self, site: Site) -> tuple[int, int]:
+        assert isinstance(site.cluster, ShapesNetworks)
+        living = {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
+        reached = tried = 0
+        for victim in site.victims:
+            for peer in await self._peers_of(site, victim) if victim in living else ():
+                tried += 1
+                path = await site.cluster.measure_path(victim, peer, transfer_kib=1)
+                reached += path.reachable
+        return reached, tried

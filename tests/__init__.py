@@ -1,0 +1,1 @@
+"""Tests of raychaos; they mirror the packages."""

@@ -1,0 +1,205 @@
+"""`make bench`: each promised number against its bound, one JSON line each. Nothing here gates a test."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+import faults
+import workloads
+from chaos.campaign import Campaign
+from chaos.clusters.cloud_cluster import CloudCluster
+from chaos.clusters.compose import ComposeCluster
+from chaos.commands import CLUSTERS, versions
+from chaos.events import ClusterSampled, FaultInjected, WorkloadFinished, WorkloadStarted
+from chaos.history import History
+from chaos.spec import Catalogue, RunSpec, parse
+from chaos.store import create
+from tests.bench import bare
+from tests.live.lab import Silence
+
+KNOWN = Catalogue(faults=faults.ALL, workloads=workloads.ALL)
+WORKERS = 4
+REPEATS = 3
+LATENESS_BOUND_MS = {"local": 50.0, "compose": 250.0}
+PAUSES = 40
+JOB = "{name: batch_inference, rows: 1280}"
+
+
+def tell(name: str, value: float, bound: float, unit: str, **more: object) -> None:
+    """Prints one number."""
+    line = {"name": name, "value": round(value, 4), "bound": bound, "unit": unit, "holds": value <= bound, **more}
+    print(json.dumps(line), flush=True)
+
+
+def spec(kind: str, text: str) -> RunSpec:
+    """A specification for one kind of cluster."""
+    return parse(text, KNOWN, overrides=[f"cluster.kind={kind}"])
+
+
+async def start_ratio(kind: str) -> None:
+    """Cluster start, against the same nodes started bare; in turn, the median of the ratios."""
+    wanted = spec(kind, f"cluster: {{node_types: {{gpu: {{resources: {{CPU: 2, GPU: 1}}, min_workers: {WORKERS}}}}}}}")
+    ratios, ours, theirs = [], [], []
+    for repeat in range(REPEATS):
+        cluster = CLUSTERS[kind](f"bench-{os.getpid()}-{repeat}", wanted.cluster)
+        began_s = time.monotonic()
+        await cluster.start()
+        ours.append(time.monotonic() - began_s)
+        image = cluster.image if isinstance(cluster, ComposeCluster) else ""
+        await cluster.stop()
+        with yardstick(kind, image) as took_s:
+            theirs.append(took_s)
+        ratios.append(ours[-1] / theirs[-1])
+    tell(
+        f"{kind}.start_ratio",
+        statistics.median(ratios),
+        1.3,
+        "ours / bare",
+        ours_s=_rounded(ours),
+        bare_s=_rounded(theirs),
+    )
+
+
+def yardstick(kind: str, image: str) -> AbstractContextManager[float]:
+    """The same nodes, bare."""
+    return bare.processes(WORKERS) if kind == "local" else bare.containers(WORKERS, image)
+
+
+async def lateness(kind: str, store: Path) -> None:
+    """From an injection's due time to when it was applied, under load; 99th percentile."""
+    lines = "".join(
+        f"  - {{fault: pause_node, target: random, at_s: {20 + 1.1 * number:.1f}, duration_s: 0.3, may_miss: true}}\n"
+        for number in range(PAUSES)
+    )
+    job = "{name: task_bursts, stages: [{tasks: 4, batches: 260}]}"
+    history = await on_fresh(kind, store, spec(kind, f"workload: {job}\nschedule:\n{lines}deadline_s: 300\n"))
+    late_ms = sorted(event.lateness_s * 1000 for _, event in history.of(FaultInjected))
+    p99 = statistics.quantiles(late_ms, n=100, method="inclusive")[98]
+    tell(f"{kind}.lateness_p99", p99, LATENESS_BOUND_MS[kind], "ms", injections=len(late_ms),
+         median_ms=round(statistics.median(late_ms), 1))  # fmt: skip
+
+
+async def on_fresh(kind: str, store: Path, wanted: RunSpec) -> History:
+    """One run without a baseline on a cluster of its own."""
+    cluster = CLUSTERS[kind](f"bench-{os.getpid()}", wanted.cluster)
+    await cluster.start()
+    try:
+        campaign = Campaign(cluster, store=store, versions=versions(), view=Silence)
+        return await campaign.run(wanted, create(store, wanted), baseline=None)
+    finally:
+        await cluster.stop()
+
+
+async def warm_run(kind: str, store: Path) -> None:
+    """A run on a warm cluster by the command: its turn-around, its peak memory, and what watching it costs."""
+    wanted = spec(kind, f"workload: {JOB}\n")
+    cluster = CLUSTERS[kind](f"bench-warm-{os.getpid()}", wanted.cluster)
+    await cluster.start()
+    try:
+        await Campaign(cluster, store=store, versions=versions(), view=Silence).baseline(wanted)
+        await cluster.keep()
+        wall_s, peak_mib, cpu_s = await asyncio.to_thread(_command, cluster, store)
+    finally:
+        await cluster.stop()
+    history = History.load(store / "latest" / "history.jsonl")
+    job_s = _job_s(history)
+    tell(
+        f"{kind}.warm_turn_around",
+        wall_s - job_s - _idle_s(history),
+        5.0,
+        "s",
+        wall_s=round(wall_s, 1),
+        job_s=round(job_s, 1),
+    )
+    tell(f"{kind}.runner_peak_memory", peak_mib, 250.0, "MiB")
+    tell(f"{kind}.watching_cost", cpu_s / (wall_s * (os.cpu_count() or 1)), 0.02, "share of the machine's CPU time")
+
+
+def _command(cluster: CloudCluster, store: Path) -> tuple[float, float, float]:
+    """`raychaos run` on the warm cluster: wall seconds, peak MiB of the runner, CPU seconds of it and its sampler."""
+    began_s = time.monotonic()
+    runner = subprocess.Popen(
+        [sys.executable, "-m", "chaos.cli", "run", "--name", cluster.name, "--cluster", cluster.kind,
+         "--set", f"workload={JOB}", "--set", "schedule=[]", "--store", str(store)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    peak_kib, cpu_s = 0, {}
+    watched = psutil.Process(runner.pid)
+    while runner.poll() is None:
+        try:
+            status = Path(f"/proc/{runner.pid}/status").read_text()
+            for process in (watched, *watched.children()):
+                if process.pid == runner.pid or "gcs_sampler" in " ".join(process.cmdline()):
+                    times = process.cpu_times()
+                    cpu_s[process.pid] = times.user + times.system
+        except (OSError, psutil.NoSuchProcess):
+            continue
+        peak_kib = max(peak_kib, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+        time.sleep(0.1)
+    assert runner.returncode in (0, 3), f"the run ended with {runner.returncode}"
+    return time.monotonic() - began_s, peak_kib / 1024, sum(cpu_s.values())
+
+
+def _job_s(history: History) -> float:
+    began, ended = history.first(WorkloadStarted), history.last(WorkloadFinished)
+    assert began is not None
+    assert ended is not None
+    return ended[0].t_s - began[0].t_s
+
+
+def _idle_s(history: History) -> float:
+    """From the load's end until only the head is left."""
+    ended = history.last(WorkloadFinished)
+    assert ended is not None
+    settled = next(
+        (
+            record.t_s
+            for record, sample in history.of(ClusterSampled, since_s=ended[0].t_s)
+            if sample.reachable and not any(node != "head" for node in sample.cloud)
+        ),
+        history.end_s,
+    )
+    return settled - ended[0].t_s
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 2) for value in values]
+
+
+def main() -> None:
+    """Measures what was asked for."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--cluster", action="append", choices=tuple(CLUSTERS), help="default: all")
+    parser.add_argument("--only", action="append", help="part of a number's name")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="raychaos-bench-") as directory:
+        os.environ.update(RAYCHAOS_HOME=f"{directory}/home", RAY_USAGE_STATS_ENABLED="0")
+        store = Path(directory) / "runs"
+        for kind in options.cluster or CLUSTERS:
+            parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
+                "start_ratio": functools.partial(start_ratio, kind),
+                "lateness_p99": functools.partial(lateness, kind, store),
+                "warm": functools.partial(warm_run, kind, store),
+            }
+            for name, measure in parts.items():
+                if not options.only or any(word in name for word in options.only):
+                    asyncio.run(measure())
+
+
+if __name__ == "__main__":
+    main()

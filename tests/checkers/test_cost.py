@@ -1,0 +1,115 @@
+"""The one model of what faults cost: bounded, counted once, and nothing for what no fault explains."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
+from chaos.checkers.facts import Facts, facts_of
+from chaos.events import BatchInvoked, NodeTerminated
+from chaos.history import History
+from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
+
+RECOVERY_S = CLUSTER.update_interval_s + BASELINE.join_s
+
+
+def facts(story: Story) -> Facts:
+    found = facts_of(story.history())
+    assert isinstance(found, Facts)
+    return found
+
+
+def only(story: Story) -> Explained:
+    (span,) = explained(facts(story))
+    return span
+
+
+def killed(*, dead_s: float | None) -> Story:
+    worker = Worker("w1", 4.0, 8.0, kill_s=20.0, dead_s=dead_s)
+    return Story(workers=[worker, *four_workers()[1:]], more=fault("i1", 19.9, victims=("w1",)))
+
+
+def test_without_faults_nothing_is_explained() -> None:
+    assert explained(facts(Story())) == ()
+    assert losses(facts(Story())) == ()
+
+
+def test_a_lasting_fault_explains_its_time_and_one_recovery() -> None:
+    span = only(Story(more=fault("i1", 20.0, victims=("w1",), heal_due_s=25.0)))
+    assert span.from_s == 20.0
+    assert span.to_s == pytest.approx(25.1 + RECOVERY_S)
+
+
+def test_a_fault_that_was_never_healed_explains_no_more_than_it_was_to_last() -> None:
+    span = only(Story(more=fault("i1", 20.0, victims=("w1",), heal_due_s=25.0, healed=False)))
+    assert span.to_s == pytest.approx(25.0 + RECOVERY_S)
+
+
+def test_a_killed_node_costs_its_detection_a_replacement_and_the_batch_it_lost() -> None:
+    assert only(killed(dead_s=21.0)).to_s == pytest.approx(21.0 + RECOVERY_S)
+    longest_s = 20.0 + CLUSTER.health_check.detection_s
+    assert only(killed(dead_s=None)).to_s == pytest.approx(longest_s + RECOVERY_S)
+    assert only(killed(dead_s=49.0)).to_s == pytest.approx(longest_s + RECOVERY_S)
+    story = killed(dead_s=21.0)
+    story.more += [(17.0, BatchInvoked(op="op9", node="w1", rows="4-7", started_s=17.0))]
+    assert only(story).to_s == pytest.approx(21.0 + RECOVERY_S + 3.0)
+
+
+def test_a_node_that_dies_unasked_costs_nothing() -> None:
+    story = killed(dead_s=21.0)
+    story.more = fault("i1", 19.9, victims=("w2",))
+    assert only(story).to_s == pytest.approx(19.9 + RECOVERY_S)
+    (loss,) = losses(facts(story))
+    assert (loss.node, loss.injection) == ("w1", None)
+
+
+def test_a_node_the_autoscaler_retired_is_no_loss() -> None:
+    story = Story(more=[(47.2, NodeTerminated(node="w1", cause="exited"))])
+    assert losses(facts(story)) == ()
+
+
+def test_a_node_lost_while_the_head_suffers_is_explained() -> None:
+    story = killed(dead_s=21.0)
+    story.more = fault("i1", 18.0, victims=("head",), heal_due_s=22.0)
+    assert only(story).to_s == pytest.approx(22.1 + RECOVERY_S)
+    assert losses(facts(story))[0].injection == "i1"
+
+
+@pytest.mark.parametrize(("join_s", "end_s"), [(8.0, 8.0), (20.0, 20.0), (35.0, 4.0 + 4.0 + 15.0)])
+def test_late_launches_are_explained_up_to_what_was_asked_for(join_s: float, end_s: float) -> None:
+    workers = [Worker("w1", 4.0, join_s), *four_workers()[1:]]
+    span = only(Story(workers=workers, more=fault("i1", 3.0, heal_due_s=5.0, asked_s=15.0)))
+    assert span.to_s == pytest.approx(end_s + RECOVERY_S)
+
+
+def test_launches_do_not_extend_a_fault_on_some_node() -> None:
+    workers = [Worker("w1", 4.0, 20.0), *four_workers()[1:]]
+    span = only(Story(workers=workers, more=fault("i1", 3.0, victims=("w2",), heal_due_s=5.0, asked_s=15.0)))
+    assert span.to_s == pytest.approx(5.1 + RECOVERY_S)
+
+
+def test_only_a_fault_that_showed_nothing_explains_nothing() -> None:
+    assert explained(facts(Story(more=fault("i1", 20.0, heal_due_s=25.0, outcome="no_effect")))) == ()
+    assert len(explained(facts(Story(more=fault("i1", 20.0, heal_due_s=25.0, outcome="unknown"))))) == 1
+    assert len(explained(facts(Story(more=fault("i1", 20.0, heal_due_s=25.0, outcome=None))))) == 1
+
+
+SPANS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 50)), max_size=6)
+
+
+@given(spans=SPANS, from_s=st.floats(0, 100), length_s=st.floats(0, 100))
+def test_the_cost_of_a_window_is_the_union_inside_it(
+    spans: list[tuple[float, float]], from_s: float, length_s: float
+) -> None:
+    record = History.of_events(Story().events())[0]
+    made = [Explained(f"i{n}", "toy", a, a + d, record) for n, (a, d) in enumerate(spans)]
+    cost_s = faults_cost_s(made, from_s=from_s, to_s=from_s + length_s)
+    assert 0.0 <= cost_s <= length_s + 1e-6
+    assert faults_cost_s(made + made, from_s=from_s, to_s=from_s + length_s) == pytest.approx(cost_s)
+    half_s = from_s + length_s / 2
+    parts_s = faults_cost_s(made, from_s=from_s, to_s=half_s)
+    parts_s += faults_cost_s(made, from_s=half_s, to_s=from_s + length_s)
+    assert parts_s == pytest.approx(cost_s, abs=1e-6)
+    assert cost_s <= sum(d for _, d in spans) + 1e-6

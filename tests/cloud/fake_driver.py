@@ -1,0 +1,157 @@
+"""A driver that runs nothing: what it was asked to run is noted, and dies or freezes when told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from pydantic import TypeAdapter
+
+from chaos.cloud.config import CloudConfig
+from chaos.cloud.core import Cloud, Journal
+from chaos.cloud.driver import NodeLaunch, ResolvedShape
+from chaos.cloud.instances import Instance, StateFile
+from chaos.cluster import PathMeasurement
+from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.events import Event
+from tests.doubles import VirtualClock
+
+SPEC = ClusterSpec(
+    node_types={"gpu": NodeType(resources={"CPU": 2.0, "GPU": 1.0}), "cpu": NodeType(resources={"CPU": 2.0})}
+)
+_EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+CONFIG = CloudConfig(cluster="toy", mark="toy#1", driver="process", spec=SPEC)
+
+
+class FakeDriver:
+    """`running` maps handle to instance id; `frozen` are handles; `failing` maps a method to the error it raises."""
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self.clock = clock
+        self.running: dict[str, str] = {}
+        self.frozen: set[str] = set()
+        self.failing: dict[str, Exception] = {}
+        self.slow_s: dict[str, float] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.started = 0
+
+    async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """A new handle, and an address."""
+        await self._called("start", instance)
+        self.started += 1
+        handle = f"h{self.started}"
+        self.running[handle] = instance.instance
+        return instance.model_copy(update={"handle": handle, "address": f"10.0.0.{self.started}"})
+
+    async def adopt_head(self) -> Instance | None:
+        """No head elsewhere."""
+        return None
+
+    async def stop(self, instance: Instance, *, limit_s: float) -> None:
+        """It is gone."""
+        await self._called("stop", instance)
+        self.vanish(instance.handle)
+
+    async def kill(self, instance: Instance) -> None:
+        """It is gone."""
+        await self._called("kill", instance)
+        self.vanish(instance.handle)
+
+    async def gone(self, instances: Collection[Instance]) -> set[str]:
+        """Those whose handle does not run."""
+        if "gone" in self.failing:
+            raise self.failing["gone"]
+        return {item.instance for item in instances if item.handle not in self.running}
+
+    async def pause(self, instance: Instance) -> None:
+        """It freezes, if it runs."""
+        await self._called("pause", instance)
+        if instance.handle in self.running:
+            self.frozen.add(instance.handle)
+
+    async def resume(self, instance: Instance) -> None:
+        """It thaws."""
+        await self._called("resume", instance)
+        self.frozen.discard(instance.handle)
+
+    async def tear_down(self) -> None:
+        """Nothing runs."""
+        self.running.clear()
+        self.frozen.clear()
+
+    def vanish(self, handle: str) -> None:
+        """It ends by itself."""
+        self.running.pop(handle, None)
+        self.frozen.discard(handle)
+
+    async def _called(self, method: str, instance: Instance) -> None:
+        self.calls.append((method, instance.instance))
+        if method in self.slow_s:
+            assert self.clock is not None
+            await self.clock.sleep(self.slow_s[method])
+        if method in self.failing:
+            raise self.failing[method]
+
+
+class FakeNetworkDriver(FakeDriver):
+    """The same, with networks: `shapes` is what each instance's network obeys."""
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        super().__init__(clock)
+        self.shapes: dict[str, dict[str, ResolvedShape]] = {}
+
+    async def shape(self, instance: Instance, shapes: Mapping[str, ResolvedShape]) -> None:
+        """Noted."""
+        self.shapes[instance.instance] = dict(shapes)
+
+    async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
+        """As fast as the transfer is large."""
+        return PathMeasurement(reachable=True, rtt_ms=1.0, rate_mbit=float(transfer_kib))
+
+    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+        """The shapes of the instances."""
+        return tuple(f"{item.node}: shaped" for item in instances if self.shapes.get(item.instance))
+
+
+class Sky:
+    """A Cloud over a fake driver, and where it keeps its state; `reborn` is the Cloud after its own restart."""
+
+    def __init__(
+        self, directory: Path, *, driver: FakeDriver | None = None, clock: VirtualClock | None = None,
+        config: CloudConfig = CONFIG,
+    ) -> None:  # fmt: skip
+        self.directory = directory
+        self.config = config
+        self.driver = driver or FakeDriver(clock)
+        self.launch_failing: Exception | None = None
+        self.cloud = self._cloud()
+
+    def reborn(self) -> Cloud:
+        """A new Cloud with the state of the old one, which must have been abandoned."""
+        self.cloud = self._cloud()
+        return self.cloud
+
+    def _cloud(self) -> Cloud:
+        async def launch_for(instance: Instance) -> NodeLaunch:
+            if self.launch_failing is not None:
+                raise self.launch_failing
+            return NodeLaunch(argv=("ray", "start"), environment={})
+
+        state = StateFile(self.directory / "state.json")
+        journal = Journal(self.directory / "events.jsonl")
+        return Cloud(self.config, self.driver, state=state, journal=journal, launch_for=launch_for)
+
+    async def events(self) -> list[Event]:
+        """The lifecycle events so far."""
+        lines = [await self.cloud.journal.line(number) for number in range(len(self.cloud.journal))]
+        return [_EVENT.validate_python(json.loads(line)["event"]) for line in lines]
+
+
+def on_virtual_time(patch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
+    """Lets the Cloud's core live on a virtual clock."""
+    patch.setattr("chaos.cloud.core.time", SimpleNamespace(monotonic=clock.now_s))
+    patch.setattr("chaos.cloud.core.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))

@@ -1,0 +1,503 @@
+"""The Cloud's core in virtual time: instances, harm under leases, and going on after its own restart."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from chaos.cloud.core import POLL_S, Cloud, LaunchRefused
+from chaos.cluster import LaunchFault, NetworkShape
+from chaos.errors import ClusterError, InjectionError
+from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
+from tests.cloud.fake_driver import CONFIG, FakeDriver, FakeNetworkDriver, Sky, on_virtual_time
+from tests.doubles import VirtualClock, settle
+
+TAGS = {"ray-launch-request": "req-1", "ray-node-status": "uninitialized"}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
+    clock = VirtualClock()
+    on_virtual_time(monkeypatch, clock)
+    return clock
+
+
+@pytest.fixture
+async def sky(clock: VirtualClock, tmp_path: Path) -> AsyncIterator[Sky]:
+    sky = Sky(tmp_path, clock=clock)
+    await sky.cloud.resume()
+    await sky.cloud.start_head()
+    yield sky
+    sky.driver.slow_s.clear()
+    await sky.cloud.tear_down()
+
+
+async def launched(sky: Sky, count: int = 1, node_type: str = "gpu") -> list[str]:
+    """Ids of new instances that run."""
+    asked = await sky.cloud.launch(node_type, count, TAGS)
+    await settle()
+    return [item.instance for item in asked]
+
+
+def nodes(cloud: Cloud) -> dict[str, str]:
+    return {item.node: cloud.view(item) for item in cloud.instances()}
+
+
+async def abandoned(sky: Sky) -> Cloud:
+    """The Cloud after a crash of the one before: its tasks are gone, its state is on disk."""
+    before = sky.cloud
+    for task in list(before._tasks):
+        task.cancel()
+    await asyncio.gather(*before._tasks, return_exceptions=True)
+    cloud = sky.reborn()
+    await cloud.resume()
+    return cloud
+
+
+# -- instances ------------------------------------------------------------------------------------------------
+
+
+async def test_a_launch_is_accepted_at_once_and_boots_then(sky: Sky) -> None:
+    sky.driver.slow_s["start"] = 2.0
+    one, two = await sky.cloud.launch("gpu", 2, TAGS)
+    assert (one.instance, one.node, one.state, one.tags) == ("i-00001", "w1", "pending", TAGS)
+    assert nodes(sky.cloud) == {"head": "running", "w1": "pending", "w2": "pending"}
+    assert sky.driver.clock is not None
+    await sky.driver.clock.advance_to(2.5)
+    assert nodes(sky.cloud) == {"head": "running", "w1": "running", "w2": "running"}
+    assert await sky.events() == [
+        NodeStarted(node="head", node_type="head", instance="head"),
+        NodeLaunching(node="w1", node_type="gpu", request="req-1"),
+        NodeLaunching(node="w2", node_type="gpu", request="req-1"),
+        NodeStarted(node="w1", node_type="gpu", instance="i-00001"),
+        NodeStarted(node="w2", node_type="gpu", instance="i-00002"),
+    ]
+    assert two.instance == "i-00002"
+
+
+async def test_an_unknown_node_type_is_refused(sky: Sky) -> None:
+    with pytest.raises(LaunchRefused, match="'tpu' is none of this cluster's: gpu, cpu"):
+        await sky.cloud.launch("tpu", 1, TAGS)
+    assert len(sky.cloud.instances()) == 1
+
+
+async def test_a_boot_that_fails_is_told_and_leaves_no_instance(sky: Sky) -> None:
+    for error in (ClusterError("no room"), OSError("fork: no memory")):
+        sky.driver.failing["start"] = error
+        await launched(sky)
+        failed = (await sky.events())[-1]
+        assert isinstance(failed, NodeLaunchFailed)
+        assert (failed.node_type, failed.count, failed.reason, failed.request) == ("gpu", 1, str(error), "req-1")
+    assert nodes(sky.cloud) == {"head": "running"}
+
+
+async def test_terminate_is_idempotent_and_harmless_of_the_unknown(sky: Sky) -> None:
+    [one] = await launched(sky)
+    await sky.cloud.terminate(one)
+    await sky.cloud.terminate(one)
+    assert nodes(sky.cloud)["w1"] == "stopping"
+    await settle()
+    await sky.cloud.terminate(one)
+    await sky.cloud.terminate("i-99999")
+    await settle()
+    assert nodes(sky.cloud) == {"head": "running"}
+    assert (await sky.events())[-2:] == [NodeTerminating(node="w1"), NodeTerminated(node="w1", cause="autoscaler")]
+    assert sky.driver.calls.count(("stop", one)) == 1
+    assert list(sky.driver.running.values()) == ["head"]
+
+
+async def test_terminating_what_is_still_booting_leaves_nothing_running(sky: Sky, clock: VirtualClock) -> None:
+    sky.driver.slow_s["start"] = 3.0
+    [one] = await launched(sky)
+    await sky.cloud.terminate(one)
+    await clock.advance_to(4.0)
+    assert nodes(sky.cloud) == {"head": "running"}
+    assert list(sky.driver.running.values()) == ["head"]
+    assert NodeTerminated(node="w1", cause="autoscaler") in await sky.events()
+    assert not any(isinstance(event, NodeStarted) and event.node == "w1" for event in await sky.events())
+
+
+async def test_what_boots_after_it_was_ended_and_forgotten_is_stopped_too(sky: Sky, clock: VirtualClock) -> None:
+    sky.driver.slow_s["start"] = 3.0
+    [one] = await launched(sky)
+    await sky.cloud.terminate(one)
+    await settle()
+    sky.cloud.renumber()  # the next run on a warm cluster forgets terminated instances
+    await clock.advance_to(4.0)
+    assert list(sky.driver.running.values()) == ["head"]
+
+
+async def test_a_delayed_launch_that_was_ended_and_forgotten_never_starts(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=10.0))
+    [one] = await launched(sky)
+    await sky.cloud.terminate(one)
+    await settle()
+    sky.cloud.renumber()
+    await clock.advance_to(12.0)
+    assert ("start", one) not in sky.driver.calls
+    assert nodes(sky.cloud) == {"head": "running"}
+
+
+async def test_a_killed_node_is_gone_and_its_end_says_why(sky: Sky, clock: VirtualClock) -> None:
+    [one, two] = await launched(sky, 2)
+    await sky.cloud.kill("w1")
+    await clock.advance_to(POLL_S)
+    assert nodes(sky.cloud) == {"head": "running", "w2": "running"}
+    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="killed")
+    with pytest.raises(InjectionError, match="node 'w1' does not run; running: head, w2"):
+        await sky.cloud.kill("w1")
+    assert [one, two] == ["i-00001", "i-00002"]
+
+
+async def test_a_node_that_vanishes_by_itself_has_exited(sky: Sky, clock: VirtualClock) -> None:
+    [one] = await launched(sky)
+    sky.driver.vanish("h2")
+    await clock.advance_to(POLL_S)
+    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="exited")
+    assert ("stop", one) in sky.driver.calls  # what is left of it is swept up
+
+
+async def test_a_driver_that_fails_once_does_not_blind_the_cloud(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky, 2)
+    sky.driver.failing["gone"] = ClusterError("the engine is busy")
+    sky.driver.vanish("h2")
+    await clock.advance_to(3 * POLL_S)
+    assert nodes(sky.cloud)["w1"] == "running"
+    del sky.driver.failing["gone"]
+    await clock.advance_to(5 * POLL_S)
+    assert nodes(sky.cloud) == {"head": "running", "w2": "running"}
+
+
+async def test_renumber_counts_the_living_from_w1_and_the_next_launch_continues(sky: Sky) -> None:
+    first, _, _ = await launched(sky, 3)
+    await sky.cloud.terminate(first)
+    await settle()
+    sky.cloud.renumber()
+    assert [(item.instance, item.node) for item in sky.cloud.instances()] == [
+        ("head", "head"), ("i-00002", "w1"), ("i-00003", "w2"),
+    ]  # fmt: skip
+    assert [item.node for item in await sky.cloud.launch("cpu", 1, TAGS)] == ["w3"]
+    assert sky.cloud.instances()[-1].instance == "i-00004"  # instance ids are never used again
+
+
+async def test_tags_are_added_and_kept(sky: Sky) -> None:
+    [one] = await launched(sky)
+    sky.cloud.tag(one, {"ray-node-status": "up-to-date", "mine": "1"})
+    sky.cloud.tag("i-99999", {"mine": "1"})
+    cloud = await abandoned(sky)
+    assert cloud.instances()[-1].tags == {**TAGS, "ray-node-status": "up-to-date", "mine": "1"}
+
+
+# -- launch faults --------------------------------------------------------------------------------------------
+
+
+async def test_a_delayed_launch_starts_that_much_later(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e1", lease_s=60.0, launch=LaunchFault(delay_s=4.0))
+    await sky.cloud.apply("e2", lease_s=60.0, launch=LaunchFault(delay_s=2.0))
+    await launched(sky)
+    await clock.advance_to(3.9)
+    assert nodes(sky.cloud)["w1"] == "pending"
+    await clock.advance_to(4.1)
+    assert nodes(sky.cloud)["w1"] == "running"
+
+
+async def test_a_delay_with_a_count_hits_that_many_instances(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=3))
+    await launched(sky, 2)
+    await launched(sky, 2)
+    await launched(sky)
+    await clock.advance_to(1.0)
+    running = {node for node, state in nodes(sky.cloud).items() if state == "running"}
+    assert running == {"head", "w4", "w5"}
+    await clock.advance_to(6.0)
+    assert set(nodes(sky.cloud).values()) == {"running"}
+
+
+async def test_a_delay_of_one_node_type_leaves_others_alone(sky: Sky) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0, node_type="gpu"))
+    await launched(sky, 1, "gpu")
+    await launched(sky, 1, "cpu")
+    assert nodes(sky.cloud) == {"head": "running", "w1": "pending", "w2": "running"}
+
+
+async def test_a_refused_launch_is_told_and_makes_no_instance(sky: Sky) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="InsufficientInstanceCapacity", node_type="gpu"))
+    with pytest.raises(LaunchRefused, match="InsufficientInstanceCapacity"):
+        await sky.cloud.launch("gpu", 3, TAGS)
+    expected = NodeLaunchFailed(node_type="gpu", count=3, reason="InsufficientInstanceCapacity", request="req-1")
+    assert (await sky.events())[-1] == expected
+    await launched(sky, 1, "cpu")
+    assert nodes(sky.cloud) == {"head": "running", "w1": "running"}
+
+
+async def test_refusals_end_when_their_count_is_used_up(sky: Sky) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="no", count=2))
+    for _ in range(2):
+        with pytest.raises(LaunchRefused):
+            await sky.cloud.launch("gpu", 1, TAGS)
+    await launched(sky)
+    assert nodes(sky.cloud) == {"head": "running", "w1": "running"}
+
+
+async def test_a_refused_launch_does_not_use_up_a_delay(sky: Sky) -> None:
+    await sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=1))
+    await sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="no", count=1))
+    with pytest.raises(LaunchRefused):
+        await sky.cloud.launch("gpu", 1, TAGS)
+    await launched(sky)
+    assert nodes(sky.cloud)["w1"] == "pending"
+
+
+async def test_launches_after_the_undo_are_not_hit_those_before_stay_late(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0))
+    await launched(sky)
+    await sky.cloud.undo("e")
+    await launched(sky)
+    assert nodes(sky.cloud) == {"head": "running", "w1": "pending", "w2": "running"}
+    await clock.advance_to(6.0)
+    assert nodes(sky.cloud)["w1"] == "running"
+
+
+# -- harm under leases ----------------------------------------------------------------------------------------
+
+
+async def test_a_pause_is_in_force_until_undone(sky: Sky) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    assert nodes(sky.cloud)["w1"] == "paused"
+    assert sky.driver.frozen == {"h2"}
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
+    await sky.cloud.undo("e")
+    await sky.cloud.undo("e")
+    await sky.cloud.undo("never was")
+    assert nodes(sky.cloud)["w1"] == "running"
+    assert not sky.driver.frozen
+    assert not sky.cloud.effects()
+
+
+async def test_of_two_pauses_on_a_node_the_other_stays_in_force(sky: Sky) -> None:
+    await launched(sky)
+    await sky.cloud.apply("a", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("b", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.undo("a")
+    assert sky.driver.frozen == {"h2"}
+    await sky.cloud.undo("b")
+    assert not sky.driver.frozen
+
+
+async def test_undoing_two_pauses_at_the_same_moment_undoes_both(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    for effect_id in ("a", "b", "c"):
+        await sky.cloud.apply(effect_id, lease_s=60.0, node="w1", pause=True)
+    sky.driver.slow_s |= {"pause": 0.5, "resume": 0.5}
+    await clock.run(asyncio.gather(*(sky.cloud.undo(effect_id) for effect_id in ("a", "b", "c"))))
+    assert not sky.cloud.effects()
+    assert not sky.driver.frozen
+
+
+async def test_harm_applied_while_other_harm_is_undone_stays(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    await sky.cloud.apply("a", lease_s=60.0, node="w1", pause=True)
+    sky.driver.slow_s |= {"pause": 0.5, "resume": 0.5}
+    again = sky.cloud.apply("b", lease_s=60.0, node="w1", pause=True)
+    await clock.run(asyncio.gather(sky.cloud.undo("a"), sky.cloud.undo("a"), again))
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["b"]
+    assert sky.driver.frozen == {"h2"}
+
+
+async def test_a_lease_ends_what_nobody_undoes(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    await sky.cloud.apply("short", lease_s=2.0, node="w1", pause=True)
+    await sky.cloud.apply("long", lease_s=9.0, launch=LaunchFault(error="no"))
+    await clock.advance_to(1.9)
+    assert sky.driver.frozen
+    await clock.advance_to(2.0 + 2 * POLL_S)
+    assert not sky.driver.frozen
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["long"]
+    await clock.advance_to(9.0 + 2 * POLL_S)
+    assert not sky.cloud.effects()
+
+
+async def test_a_lease_that_cannot_be_ended_at_once_is_ended_later(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", lease_s=2.0, node="w1", pause=True)
+    sky.driver.failing["resume"] = ClusterError("the engine is busy")
+    await clock.advance_to(4.0)
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
+    del sky.driver.failing["resume"]
+    await clock.advance_to(4.0 + 2 * POLL_S)
+    assert not sky.cloud.effects()
+    assert not sky.driver.frozen
+
+
+async def test_an_undo_that_fails_leaves_the_effect_known_and_can_be_tried_again(sky: Sky) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    sky.driver.failing["resume"] = InjectionError("stuck")
+    with pytest.raises(InjectionError, match="stuck"):
+        await sky.cloud.undo("e")
+    assert nodes(sky.cloud)["w1"] == "paused"
+    del sky.driver.failing["resume"]
+    await sky.cloud.undo("e")
+    assert not sky.driver.frozen
+
+
+async def test_harm_is_refused_where_it_cannot_be(sky: Sky) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    with pytest.raises(InjectionError, match="'e' is in force already"):
+        await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    with pytest.raises(InjectionError, match="'w7' does not run"):
+        await sky.cloud.apply("f", lease_s=60.0, node="w7", pause=True)
+    with pytest.raises(InjectionError, match="use --cluster compose"):
+        await sky.cloud.apply("g", lease_s=60.0, node="w1", network=NetworkShape(rate_mbit=1.0))
+    with pytest.raises(InjectionError, match="use --cluster compose"):
+        await sky.cloud.measure_path("w1", "head", transfer_kib=1)
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
+    assert await sky.cloud.harm_seen() == ()
+
+
+async def test_a_node_that_ends_takes_its_harm_with_it(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky, 2)
+    for node in ("w1", "w2"):
+        await sky.cloud.apply(node, lease_s=60.0, node=node, pause=True)
+    await sky.cloud.kill("w1")
+    await clock.advance_to(POLL_S)
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["w2"]
+    await sky.cloud.terminate("i-00002")
+    await settle()
+    assert not sky.cloud.effects()
+    assert sky.driver.calls.index(("resume", "i-00002")) < sky.driver.calls.index(("stop", "i-00002"))
+
+
+async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tmp_path: Path) -> None:
+    driver = FakeNetworkDriver(clock)
+    sky = Sky(tmp_path, driver=driver)
+    await sky.cloud.start_head()
+    await launched(sky, 2)
+    await sky.cloud.apply("slow", lease_s=60.0, node="w1", network=NetworkShape(rate_mbit=5.0))
+    await sky.cloud.apply("cut", lease_s=60.0, node="w1", network=NetworkShape(cut_from=("head", "w2", "w9")))
+    shapes = driver.shapes["i-00001"]
+    assert set(shapes) == {"slow", "cut"}
+    assert shapes["slow"].rate_mbit == 5.0
+    assert shapes["cut"].cut_from == ("10.0.0.1", "10.0.0.3")  # of those that have an address
+    assert await sky.cloud.harm_seen() == ("w1: shaped",)
+    await sky.cloud.undo("slow")
+    assert set(driver.shapes["i-00001"]) == {"cut"}
+    await sky.cloud.undo("cut")
+    assert driver.shapes["i-00001"] == {}
+    assert (await sky.cloud.measure_path("w1", "head", transfer_kib=7)).rate_mbit == 7.0
+    await sky.cloud.tear_down()
+
+
+# -- restart --------------------------------------------------------------------------------------------------
+
+
+async def test_a_restarted_cloud_boots_what_was_pending_at_its_time(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0))
+    await launched(sky)
+    await clock.advance_to(2.0)
+    cloud = await abandoned(sky)
+    assert nodes(cloud)["w1"] == "pending"
+    await clock.advance_to(4.9)
+    assert nodes(cloud)["w1"] == "pending"
+    await clock.advance_to(5.1)
+    assert nodes(cloud)["w1"] == "running"
+    assert (await sky.events())[-1] == NodeStarted(node="w1", node_type="gpu", instance="i-00001")
+
+
+async def test_a_restarted_cloud_keeps_harm_and_its_leases(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", lease_s=5.0, node="w1", pause=True)
+    await sky.cloud.apply("f", lease_s=60.0, launch=LaunchFault(error="no", count=2))
+    with pytest.raises(LaunchRefused):
+        await sky.cloud.launch("gpu", 1, TAGS)
+    await clock.advance_to(2.0)
+    cloud = await abandoned(sky)
+    assert nodes(cloud)["w1"] == "paused"
+    with pytest.raises(LaunchRefused):
+        await cloud.launch("gpu", 1, TAGS)
+    await launched(sky)  # the count goes on where it was
+    await clock.advance_to(5.0 + 2 * POLL_S)
+    assert not sky.driver.frozen
+    assert nodes(cloud)["w1"] == "running"
+
+
+async def test_a_restarted_cloud_finishes_what_was_stopping(sky: Sky, clock: VirtualClock) -> None:
+    [one] = await launched(sky)
+    sky.driver.slow_s["stop"] = 5.0
+    await sky.cloud.terminate(one)
+    await clock.advance_to(1.0)
+    cloud = await abandoned(sky)
+    assert nodes(cloud)["w1"] == "stopping"
+    await clock.advance_to(7.0)
+    assert nodes(cloud) == {"head": "running"}
+    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="autoscaler")
+
+
+async def test_a_restarted_cloud_finds_its_head_or_starts_a_new_one(sky: Sky) -> None:
+    cloud = await abandoned(sky)
+    head = await cloud.start_head()
+    assert head.handle == "h1"
+    sky.driver.vanish("h1")
+    assert (await cloud.start_head()).handle == "h2"
+
+
+async def test_events_are_numbered_on_and_served_to_who_waits(sky: Sky) -> None:
+    count = len(sky.cloud.journal)
+    waiting = asyncio.ensure_future(sky.cloud.journal.line(count))
+    await settle()
+    assert not waiting.done()
+    await launched(sky)
+    assert json.loads(await waiting)["event"]["kind"] == "node.launching"
+    cloud = await abandoned(sky)
+    assert len(cloud.journal) == count + 2
+
+
+# -- the cluster's own lease ----------------------------------------------------------------------------------
+
+
+async def test_a_cluster_whose_owner_is_silent_is_orphaned_unless_kept(clock: VirtualClock, tmp_path: Path) -> None:
+    sky = Sky(tmp_path, clock=clock, config=CONFIG.model_copy(update={"first_lease_s": 10.0}))
+    await clock.advance_to(9.0)
+    assert not sky.cloud.orphaned()
+    sky.cloud.renew_owner(5.0)
+    await clock.advance_to(13.9)
+    assert not sky.cloud.orphaned()
+    await clock.advance_to(14.1)
+    assert sky.cloud.orphaned()
+    sky.cloud.keep()
+    assert not sky.cloud.orphaned()
+    await clock.advance_to(500.0)
+    assert not sky.reborn().orphaned()
+    assert sky.cloud.kept
+
+
+async def test_a_cluster_without_a_first_lease_needs_no_owner(clock: VirtualClock, tmp_path: Path) -> None:
+    sky = Sky(tmp_path, clock=clock)
+    await clock.advance_to(1e6)
+    assert not sky.cloud.orphaned()
+
+
+async def test_tear_down_thaws_ends_and_forgets_everything(sky: Sky) -> None:
+    await launched(sky, 2)
+    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("f", lease_s=60.0, launch=LaunchFault(delay_s=50.0))
+    await launched(sky)
+    await sky.cloud.tear_down()
+    assert ("resume", "i-00001") in sky.driver.calls
+    assert not sky.driver.running
+    assert sky.cloud.instances() == []
+    assert sky.cloud.effects() == []
+    assert sky.reborn().instances() == []
+
+
+def test_the_double_is_a_driver_without_networks() -> None:
+    from chaos.cloud.driver import NetworkDriver
+
+    assert not isinstance(FakeDriver(), NetworkDriver)
+    assert isinstance(FakeNetworkDriver(), NetworkDriver)

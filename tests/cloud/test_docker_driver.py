@@ -1,0 +1,143 @@
+"""What the engine is told of a worker, with an engine that only listens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from chaos.cloud import docker_driver
+from chaos.cloud.bootstrap import bootstrap, compose_config
+from chaos.cloud.config import CloudConfig, CloudDirectory
+from chaos.cloud.containers import MARK_LABEL
+from chaos.cloud.docker_driver import DockerDriver
+from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.instances import Instance
+from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.errors import InvalidSpec
+
+OWN: dict[str, Any] = {
+    "Id": "c" * 64,
+    "Image": "sha256:feed",
+    "Config": {
+        "Image": "raychaos:1",
+        "Labels": {"com.docker.compose.project": "demo", "com.docker.compose.config-hash": "abc"},
+    },
+    "NetworkSettings": {"Networks": {"demo_default": {}}},
+    "Mounts": [{"Type": "bind", "Source": "/somewhere/demo", "Destination": "/raychaos"}],
+}
+
+
+class Engine:
+    """Answers with what the Cloud's container looks like, and keeps what it is asked to make."""
+
+    def __init__(self, *, runtimes: tuple[str, ...] = ("runc",)) -> None:
+        self.made: list[dict[str, Any]] = []
+        self.removed: list[str] = []
+        self.api = SimpleNamespace(inspect_container=self._inspect)
+        self.images = SimpleNamespace(get=lambda _: SimpleNamespace(id=OWN["Image"]))
+        self.containers = SimpleNamespace(create=self._create)
+        self._runtimes = runtimes
+
+    def info(self) -> dict[str, Any]:
+        return {"Runtimes": dict.fromkeys(self._runtimes)}
+
+    def _inspect(self, container: str) -> dict[str, Any]:
+        if container != "worker":
+            return OWN
+        return {
+            "Id": "worker",
+            "State": {"Running": True, "Paused": False, "Pid": 1},
+            "NetworkSettings": {"Networks": {"demo_default": {"IPAddress": "172.18.0.9"}}},
+        }
+
+    def _create(self, **description: Any) -> SimpleNamespace:
+        self.made.append(description)
+        return SimpleNamespace(id="worker", start=lambda: None, remove=lambda **_: self.removed.append("worker"))
+
+
+@pytest.fixture
+def config() -> CloudConfig:
+    limited = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128)
+    spec = ClusterSpec(kind="compose", node_types={"gpu": limited})
+    return compose_config(cluster="demo", mark="demo#1", spec=spec)
+
+
+async def started(engine: Engine, config: CloudConfig, root: Path, patch: pytest.MonkeyPatch) -> Instance:
+    patch.setattr(docker_driver, "engine", lambda: engine)
+    driver = DockerDriver(config, CloudDirectory(root))
+    instance = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending")
+    return await driver.start(instance, NodeLaunch(argv=("ray", "start"), environment={"A": "1"}))
+
+
+async def test_a_worker_belongs_to_the_project(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    instance = await started(engine, config, tmp_path, monkeypatch)
+    assert (instance.handle, instance.address) == ("worker", "172.18.0.9")
+    (made,) = engine.made
+    assert made["name"] == "demo-worker-7"
+    assert made["image"] == "raychaos:1"
+    assert made["network"] == "demo_default"
+    labels = made["labels"]
+    assert labels["com.docker.compose.project"] == "demo"
+    assert labels["com.docker.compose.service"] == "worker"
+    assert labels["com.docker.compose.oneoff"] == "False"
+    assert labels["com.docker.compose.container-number"] == "7"
+    assert labels["com.docker.compose.config-hash"] == "abc"
+    assert labels[MARK_LABEL] == "demo#1"
+    assert (made["mounts"][0]["Source"], made["mounts"][0]["Target"]) == ("/somewhere/demo", "/raychaos")
+
+
+async def test_a_worker_has_its_types_limits_and_no_rights(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    await started(engine, config, tmp_path, monkeypatch)
+    (made,) = engine.made
+    assert (made["mem_limit"], made["memswap_limit"], made["shm_size"]) == ("1024m", "1024m", "128m")
+    assert made["nano_cpus"] == 1_500_000_000
+    assert made["cap_drop"] == ["ALL"]
+    assert "/var/run/docker.sock" not in str(made)
+    assert made["init"]
+    assert made["device_requests"] is None, "no GPU of NVIDIA here, so a node's GPUs are logical"
+
+
+async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus = tmp_path / "gpus"
+    for number in range(2):
+        (gpus / f"0000:0{number}:00.0").mkdir(parents=True)
+    monkeypatch.setattr(docker_driver, "_NVIDIA_GPUS", gpus)
+    engine = Engine(runtimes=("runc", "nvidia"))
+    monkeypatch.setattr(docker_driver, "engine", lambda: engine)
+    driver = DockerDriver(config, CloudDirectory(tmp_path))
+    for number in (1, 2, 3):
+        instance = Instance(instance=f"i-{number:05d}", node=f"w{number}", node_type="gpu", state="pending")
+        await driver.start(instance, NodeLaunch(argv=("ray",), environment={}))
+    assert [made["device_requests"][0]["DeviceIDs"] for made in engine.made] == [["0"], ["1"], ["0"]]
+
+
+def test_plain_compose_configures_itself(tmp_path: Path) -> None:
+    directory = CloudDirectory(tmp_path / "state")
+    given = {
+        "RAYCHAOS_PROJECT": "mine",
+        "RAYCHAOS_CLUSTER_SPEC": '{"max_workers": 2}',
+        "RAYCHAOS_UID": str(tmp_path.stat().st_uid),
+        "RAYCHAOS_GID": str(tmp_path.stat().st_gid),
+    }
+    bootstrap(directory, given)
+    config = directory.load_config()
+    assert (config.cluster, config.mark, config.driver) == ("mine", "mine", "docker")
+    assert config.spec.max_workers == 2
+    assert config.spec.dashboard
+    assert config.first_lease_s is None, "kept until `docker compose down`"
+    assert directory.token.stat().st_mode & 0o077 == 0
+
+
+def test_a_spec_that_is_none_is_refused(tmp_path: Path) -> None:
+    given = {"RAYCHAOS_PROJECT": "mine", "RAYCHAOS_CLUSTER_SPEC": '{"max_wrokers": 2}'}
+    with pytest.raises(InvalidSpec, match="max_wrokers"):
+        bootstrap(CloudDirectory(tmp_path), given)

@@ -1,0 +1,75 @@
+"""`partition_network`: proven by every path between a victim and its peers being cut."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.cluster import NetworkShape
+from faults.partition_network import PartitionNetwork
+from tests.doubles import FakeCluster, node_named, site_of
+
+
+@pytest.mark.parametrize(
+    ("peers", "cut_from"), [("head", ("head",)), ("workers", ("w1", "w3")), ("all", ("head", "w1", "w3"))]
+)
+async def test_the_victim_is_cut_off_from_the_peers_there_are(peers: str, cut_from: tuple[str, ...]) -> None:
+    cluster = FakeCluster()
+    cluster.members["w4"] = node_named("w4", state="pending")
+    site = site_of(cluster, "w2")
+    await PartitionNetwork.model_validate({"peers": peers}).inject(site)
+    assert cluster.effects["run.i1.w2"][2] == NetworkShape(cut_from=cut_from)
+    assert cluster.named("shape_network") == [("w2", "run.i1.w2", "20")]
+
+
+async def test_the_effect_shows_when_no_path_is_open() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork(peers="all")
+    site = site_of(cluster, "w1")
+    before = await fault.probe(site)
+    assert (before.outcome, before.detail) == ("no_effect", "3 of 3 paths are open")
+    await PartitionNetwork(peers="head").inject(site)
+    assert (await fault.probe(site)).outcome == "no_effect"
+    cluster.effects.clear()
+    await fault.inject(site)
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.measured, seen.asked, seen.unit) == ("took_effect", 3.0, 3.0, "paths")
+
+
+async def test_without_peers_nothing_can_be_told() -> None:
+    fault = PartitionNetwork(peers="workers")
+    assert (await fault.probe(site_of(FakeCluster(workers=1), "w1"))).outcome == "unknown"
+    gone = FakeCluster()
+    del gone.members["w1"]
+    assert (await fault.probe(site_of(gone, "w1"))).outcome == "unknown"
+
+
+async def test_healing_is_proven_by_open_paths() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork()
+    site = site_of(cluster, "w1", "w2")
+    await fault.inject(site)
+    assert (await fault.probe_healed(site)).outcome == "took_effect"
+    await fault.heal(site)
+    await fault.heal(site)
+    seen = await fault.probe_healed(site)
+    assert (seen.outcome, seen.detail) == ("no_effect", "2 of 2 paths are open")
+
+
+async def test_paths_that_stay_cut_are_no_healing() -> None:
+    class Stuck(FakeCluster):
+        async def active_effects(self) -> tuple[str, ...]:
+            return ()
+
+    cluster, fault = Stuck(), PartitionNetwork()
+    site = site_of(cluster, "w1")
+    await fault.inject(site)
+    seen = await fault.probe_healed(site)
+    assert (seen.outcome, seen.detail) == ("took_effect", "1 of 1 paths are still cut")
+
+
+async def test_a_cut_that_another_injection_keeps_is_not_held_against_this_one() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork()
+    site = site_of(cluster, "w1")
+    await fault.inject(site)
+    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).outcome == "no_effect"
+    assert list(cluster.effects) == ["run.i2.w1"]

@@ -1,0 +1,74 @@
+"""Warm clusters for live tests, and runs on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from chaos.campaign import Campaign
+from chaos.clusters.cloud_cluster import CloudCluster
+from chaos.commands import CLUSTERS, versions
+from chaos.events import RunOpened
+from chaos.history import History, Record
+from chaos.results import Results, judge, write
+from chaos.spec import Catalogue, RunSpec, parse
+from chaos.store import RunDirectory, create
+
+
+class Silence:
+    """A view that shows nothing."""
+
+    def step(self, text: str) -> None: ...
+
+    def show(self, record: Record) -> None: ...
+
+    def tick(self, now_s: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Lab:
+    """Clusters by specification, started once and kept until the session ends."""
+
+    def __init__(self, store: Path, catalogue: Catalogue) -> None:
+        self.store = store
+        self._catalogue = catalogue
+        self._clusters: dict[str, CloudCluster] = {}
+
+    def spec(self, text: str, kind: str) -> RunSpec:
+        """The specification a YAML text describes, for one kind of cluster."""
+        return parse(text, self._catalogue, overrides=[f"cluster.kind={kind}"])
+
+    async def cluster(self, spec: RunSpec) -> CloudCluster:
+        """A warm cluster of this specification."""
+        key = spec.cluster.model_dump_json()
+        if key not in self._clusters:
+            name = f"lab-{spec.cluster.kind}-{len(self._clusters)}"
+            cluster = CLUSTERS[spec.cluster.kind](name, spec.cluster)
+            await cluster.start()
+            self._clusters[key] = cluster
+        return self._clusters[key]
+
+    async def run(
+        self, spec: RunSpec, *, on: CloudCluster | None = None, baseline_of: RunSpec | None = None
+    ) -> Results:
+        """One run with its baseline (or another specification's), judged; its directory is as the command leaves it."""
+        warm = await self.cluster(spec)
+        ruler = Campaign(warm, store=self.store, versions=versions(), view=Silence)
+        baseline = await ruler.baseline(baseline_of or spec)
+        campaign = Campaign(on or warm, store=self.store, versions=versions(), view=Silence)
+        directory = create(self.store, spec)
+        await campaign.run(spec, directory, baseline=baseline)
+        results = judge(History.load(directory.history))
+        write(results, directory)
+        return results
+
+    def directory_of(self, results: Results) -> RunDirectory:
+        """Where a run lies."""
+        opened = results.history.first(RunOpened)
+        assert opened is not None
+        return RunDirectory(self.store / opened[1].run_id)
+
+    async def close(self) -> None:
+        """Ends all clusters."""
+        for cluster in self._clusters.values():
+            await cluster.stop()

@@ -1,0 +1,15 @@
+"""The workloads raychaos brings: jobs whose every row has a known right answer.
+
+Importing this package reads parameters only; Ray and torch are imported by the driver modules, on the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from chaos.workload import Workload
+from workloads.batch_inference import BatchInference
+from workloads.task_bursts import TaskBursts
+
+ALL: Mapping[str, type[Workload]] = MappingProxyType({kind.name: kind for kind in (BatchInference, TaskBursts)})
