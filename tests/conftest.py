@@ -31,6 +31,9 @@ def _no_engine() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Quick answers first; and no test without an event loop between those that share a warm cluster, whose owner
+    # renews its lease in that loop.
+    items.sort(key=lambda item: "tests/live/" in item.nodeid)
     wanting = [item for item in items if item.get_closest_marker("compose")]
     if not wanting:
         return
