@@ -1,16 +1,14 @@
-"""Baselines: what one fault-free run measured, and several runs' measurements made one.
+"""A baseline: what a fault-free run measured, and why one cannot serve.
 
 The times are measured by the same functions the checkers use (chaos/checkers/measure.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from chaos.checkers.facts import Facts, facts_of
 from chaos.checkers.host_not_starved import busy_share
 from chaos.checkers.measure import descent, launches, pauses, peak_workers, rises
-from chaos.errors import ClusterError, InvalidSpec
+from chaos.errors import ClusterError
 from chaos.events import BaselineKnown, RowsVerified, RunOpened, RunSealed, WorkloadProgressed
 from chaos.history import History
 
@@ -57,28 +55,6 @@ def measure(history: History) -> BaselineKnown:
         join_s=max(joins_s, default=0.0),
         peak_nodes=peak_workers(facts),
         busy_share=busy_share(facts),
-    )
-
-
-def combine(baselines: Sequence[BaselineKnown]) -> BaselineKnown:
-    """One baseline of several of the same spec: the longest times, the lowest rate, the highest peak.
-
-    Raises:
-        InvalidSpec: none was given.
-    """
-    if not baselines:
-        raise InvalidSpec("a baseline needs at least one fault-free run")
-    return BaselineKnown(
-        run_id="+".join(dict.fromkeys(one.run_id for one in baselines)),
-        job_s=max(one.job_s for one in baselines),
-        rows_per_s=min(one.rows_per_s for one in baselines),
-        longest_pause_s=max(one.longest_pause_s for one in baselines),
-        scale_up_s=max(one.scale_up_s for one in baselines),
-        scale_down_s=max(one.scale_down_s for one in baselines),
-        join_s=max(one.join_s for one in baselines),
-        peak_nodes=max(one.peak_nodes for one in baselines),
-        busy_share=max(one.busy_share for one in baselines),
-        sources=sum(one.sources for one in baselines),
     )
 
 

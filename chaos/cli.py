@@ -15,6 +15,7 @@ from typing import NoReturn
 from chaos import __version__, commands
 from chaos.checker import Judgement
 from chaos.errors import ChaosError, ExceptionGroup, InvalidSpec
+from chaos.finish import Departure
 from chaos.spec import Catalogue
 
 EXIT_PASS, EXIT_FAIL, EXIT_USAGE, EXIT_INCONCLUSIVE, EXIT_MACHINE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _complain(error: Exception, code: int) -> int:
-    print(f"raychaos: error: {error or repr(error)}", file=sys.stderr)
+    print(f"raychaos: error: {str(error) or repr(error)}", file=sys.stderr)
     return code
 
 
@@ -73,6 +74,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     known = catalogue()
     store = Path(options.store) if "store" in options else Path("runs")
     command = options.command
+    departure = Departure()
     if command == "run":
         wish = commands.Wish(
             spec=options.spec,
@@ -85,22 +87,31 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _interruptible(
             lambda: _run(
                 commands.run(
-                    wish, known, store=store, name=options.name, keep=options.keep, rebaseline=options.rebaseline
+                    wish,
+                    known,
+                    store=store,
+                    name=options.name,
+                    keep=options.keep,
+                    rebaseline=options.rebaseline,
+                    departure=departure,
                 ),
                 as_json=options.json,
-            )
+            ),
+            departure,
         )
     if command == "up":
         wish = commands.Wish(spec=options.spec, cluster=options.cluster, overrides=tuple(options.set))
-        return _interruptible(lambda: _print(commands.up(wish, known, name=options.name)))
+        return _interruptible(
+            lambda: _print(commands.up(wish, known, name=options.name, departure=departure)), departure
+        )
     if command == "down":
-        return _interruptible(lambda: _print(commands.down(options.names, everything=options.all)))
+        return _interruptible(lambda: _print(commands.down(options.names, everything=options.all)), departure)
     if command == "ps":
-        return _interruptible(lambda: _print(commands.ps(as_json=options.json)))
+        return _interruptible(lambda: _print(commands.ps(as_json=options.json)), departure)
     if command == "heal":
-        return _interruptible(lambda: _print(commands.heal()))
+        return _interruptible(lambda: _print(commands.heal()), departure)
     if command == "doctor":
-        return _interruptible(lambda: _print(commands.doctor(known, as_json=options.json)))
+        return _interruptible(lambda: _print(commands.doctor(known, as_json=options.json)), departure)
     if command == "schema":
         _say(commands.schema(known))
         return EXIT_PASS
@@ -134,24 +145,36 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _interruptible(work: Callable[[], Awaitable[int]]) -> int:
-    """Runs until done. The first Ctrl-C or SIGTERM lets the work heal and close; the second leaves at once."""
+def _interruptible(work: Callable[[], Awaitable[int]], departure: Departure) -> int:
+    """Runs until done.
+
+    The first Ctrl-C or SIGTERM lets the work heal and close; the second carries out the departure and leaves; the third
+    leaves without.
+    """
+
+    async def leave() -> None:
+        try:
+            _tell("leaving at once")
+            _tell(await departure.leave())
+        finally:
+            os._exit(EXIT_INTERRUPTED)
 
     async def wait() -> int:
         task = asyncio.ensure_future(work())
         loop = asyncio.get_running_loop()
+        leaving: asyncio.Task[None] | None = None
         pressed = False
 
         def on_signal() -> None:
-            nonlocal pressed
-            if pressed:
-                print(
-                    "raychaos: leaving at once; leases heal and end what is left within half a minute", file=sys.stderr
-                )
+            nonlocal leaving, pressed
+            if leaving is not None:
                 os._exit(EXIT_INTERRUPTED)
-            pressed = True
-            print("raychaos: interrupted: healing and stopping; once more to leave at once", file=sys.stderr)
-            task.cancel()
+            elif pressed:
+                leaving = loop.create_task(leave())
+            else:
+                pressed = True
+                _tell("interrupted: healing and stopping; once more to leave at once")
+                task.cancel()
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, on_signal)
@@ -161,6 +184,10 @@ def _interruptible(work: Callable[[], Awaitable[int]]) -> int:
             return EXIT_INTERRUPTED
 
     return asyncio.run(wait())
+
+
+def _tell(text: str) -> None:
+    print(f"raychaos: {text}", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -95,7 +95,7 @@ class Cluster(Protocol):
         ...
 
     async def leftovers(self) -> tuple[str, ...]:
-        """Traces of harm still in force: active effects, network rules, stopped processes."""
+        """Traces of harm: active effects, network rules, stopped processes, what outlived its node or its run."""
         ...
 
 
@@ -146,7 +146,10 @@ class PausesNodes(Protocol):
 
 
 class LaunchFault(Value):
-    """What the Cloud does to launches: hold each for `delay_s`, or answer `error`; at most `count` instances."""
+    """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
+
+    It hits the first `count` instances asked for, and no more, however many one request asks for.
+    """
 
     node_type: str | None = None
     count: int | None = Field(default=None, ge=1)

@@ -86,6 +86,12 @@ class ClusterSpec(Value):
         """The most workers the cluster may have, of all types together."""
         return min(self.max_workers, sum(node_type.max_workers for node_type in self.node_types.values()))
 
+    def idle_timeout_of(self, node_type: str) -> float:
+        """How many seconds a worker of this type stays idle before the autoscaler ends it."""
+        kind = self.node_types.get(node_type)
+        own_s = kind.idle_timeout_s if kind else None
+        return self.idle_timeout_s if own_s is None else own_s
+
     @model_validator(mode="after")
     def _possible(self) -> ClusterSpec:
         if "head" in self.node_types:

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from chaos.campaign import BaselineFailed, Campaign
 from chaos.cloud.config import CloudDirectory
 from chaos.cloud.node_process import cloud_alive
 from chaos.cluster_spec import ClusterSpec
-from chaos.clusters import compose_leftovers
+from chaos.clusters import compose_command, compose_leftovers
 from chaos.clusters.cloud_cluster import CloudCluster, Step, config_of
 from chaos.clusters.compose import ComposeCluster
 from chaos.clusters.local import LocalCluster, orphans, sweep
 from chaos.errors import ChaosError, ClusterError, ExceptionGroup, InvalidSpec
-from chaos.finish import to_the_end
+from chaos.finish import LEAVE_LIMIT_S, Departure, to_the_end
+from chaos.forms import unmakeable
 from chaos.history import History
 from chaos.home import cluster_names, cluster_root, home
+from chaos.kernel import examine_kernel
 from chaos.report.live import live_view
 from chaos.results import Results, judge, write
 from chaos.schedule import Misplaced, Schedule
@@ -42,7 +45,7 @@ from chaos.spec import (
     refuse_impossible,
     where,
 )
-from chaos.store import RunDirectory, create, find, point_latest
+from chaos.store import RunDirectory, create, discard_unused, find, point_latest
 
 CLUSTERS: Mapping[str, type[CloudCluster]] = {"local": LocalCluster, "compose": ComposeCluster}
 _SPECS = Path(__file__).parent / "specs"
@@ -93,15 +96,31 @@ class Finished:
 
 
 async def run(
-    wish: Wish, catalogue: Catalogue, *, store: Path, name: str | None, keep: bool, rebaseline: bool
+    wish: Wish,
+    catalogue: Catalogue,
+    *,
+    store: Path,
+    name: str | None,
+    keep: bool,
+    rebaseline: bool,
+    departure: Departure | None = None,
 ) -> Finished:
-    """One run, with its baseline, on a warm cluster if there is one for it, else on a fresh one."""
+    """One run, with its baseline, on a warm cluster if there is one for it, else on a fresh one.
+
+    `departure` learns what to do with the cluster should the user not wait for the run's end.
+
+    Raises:
+        InvalidSpec: what is wished for cannot be meant.
+        ClusterError: this machine cannot make a fault of the schedule, or run the cluster.
+    """
     spec = wish.resolve(catalogue)
+    await _refuse_unmakeable(spec)
     if name is not None:
         cluster_root(name)  # refuses a bad name before a directory is made
-    directory = create(store, spec)
     with live_view() as view, contextlib.ExitStack() as stack:
-        cluster, warm = await _obtain(spec.cluster, name, view.step, stack)
+        directory = create(store, spec)
+        stack.callback(discard_unused, directory)
+        cluster, warm = await _obtain(spec.cluster, name, view.step, stack, departure or Departure())
         stays = warm
         try:
             campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
@@ -128,6 +147,17 @@ async def run(
             await to_the_end(cluster.release() if stays else cluster.stop())
 
 
+async def _refuse_unmakeable(spec: RunSpec) -> None:
+    """Refuses, before anything starts, faults that the kernel the nodes run on has no form of."""
+    kind = spec.cluster.kind
+    told = await asyncio.to_thread(unmakeable, kind, spec.schedule, examine_kernel)
+    # Containers may run on another machine's kernel, or a virtual one: of that nothing is known before they do.
+    if told and (kind != "compose" or await compose_command.kernel_release() == platform.release()):
+        raise ClusterError(
+            "; ".join(told) + "; load the modules, or leave it out: `raychaos doctor` lists what this machine can do"
+        )
+
+
 def _conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
     results = judge(History.load(directory.history))
     write(results, directory)
@@ -135,12 +165,13 @@ def _conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
     return Finished(directory, results, interrupted)
 
 
-async def up(wish: Wish, catalogue: Catalogue, *, name: str) -> str:
+async def up(wish: Wish, catalogue: Catalogue, *, name: str, departure: Departure) -> str:
     """Starts a cluster that stays, and tells how to use it."""
     spec = wish.resolve(catalogue).cluster.model_copy(update={"dashboard": True})
     cluster_root(name)  # refuses a bad name before anything else
     with live_view() as view, _alone(name):
         cluster = CLUSTERS[spec.kind](name, spec, on_step=view.step)
+        departure.prepare(partial(cluster.abandon, limit_s=LEAVE_LIMIT_S))
         await cluster.start()
         try:
             await cluster.keep()
@@ -207,7 +238,10 @@ async def ps(*, as_json: bool) -> str:
 
 
 async def heal() -> str:
-    """Undoes what dead runs left: effects in force on warm clusters, dead clusters, processes of vanished ones."""
+    """Undoes what dead runs left: effects in force on warm clusters, dead clusters, processes of vanished ones.
+
+    A cluster of containers whose engine does not answer may be alive, and is left alone.
+    """
     told = []
     for name in cluster_names():
         try:
@@ -232,10 +266,10 @@ async def _heal_cluster(name: str) -> list[str]:
         return [f"{name}: dead; removed what was left of it"]
     try:
         await cluster.attach()
-        effects = await cluster.active_effects()
-        for effect in effects:
-            await cluster.undo(effect)
-        return [f"{name}: undid {effect}" for effect in effects]
+        told = [f"{name}: undid {effect}" for effect in await cluster.undo_all()]
+        if left := await cluster.leftovers():
+            told.append(f"{name}: still shows {', '.join(left)}; `raychaos down {name}` ends it")
+        return told
     finally:
         await cluster.release()
 
@@ -254,9 +288,12 @@ def leftovers() -> list[str]:
     dead = []
     for name in cluster_names():
         try:
-            dead += [] if _existing(name).answers() else [f"dead cluster {name!r}"]
+            cluster = _existing(name)
         except ClusterError:
             dead.append(f"unreadable cluster {name!r}")
+            continue
+        with contextlib.suppress(ClusterError):  # an engine that does not answer tells nothing of its clusters
+            dead += [] if cluster.answers() else [f"dead cluster {name!r}"]
     dead += [f"processes of vanished cluster {mark}" for mark in orphans()]
     return dead + [f"containers of vanished cluster {mark}" for mark in compose_leftovers.orphans()]
 
@@ -284,9 +321,20 @@ def versions() -> dict[str, str]:
 
 
 async def _obtain(
-    spec: ClusterSpec, name: str | None, on_step: Step, stack: contextlib.ExitStack
+    spec: ClusterSpec, name: str | None, on_step: Step, stack: contextlib.ExitStack, departure: Departure
 ) -> tuple[CloudCluster, bool]:
     """A cluster for a run, held for it alone until `stack` closes, and whether it was there already."""
+    cluster, warm = await _find(spec, name, on_step, stack)
+    departure.prepare(partial(cluster.abandon, limit_s=LEAVE_LIMIT_S))
+    if not warm:
+        await cluster.start()
+    return cluster, warm
+
+
+async def _find(
+    spec: ClusterSpec, name: str | None, on_step: Step, stack: contextlib.ExitStack
+) -> tuple[CloudCluster, bool]:
+    """A cluster that answers, or one to be started."""
     if name is None:
         for candidate in cluster_names():
             warm = await _warm(candidate, spec, on_step, stack)
@@ -307,9 +355,7 @@ async def _obtain(
     fresh_name = name or f"run-{secrets.token_hex(3)}"
     if name is None:
         stack.enter_context(_alone(fresh_name))
-    fresh = CLUSTERS[spec.kind](fresh_name, spec, on_step=on_step)
-    await fresh.start()
-    return fresh, False
+    return CLUSTERS[spec.kind](fresh_name, spec, on_step=on_step), False
 
 
 async def _warm(name: str, spec: ClusterSpec, on_step: Step, stack: contextlib.ExitStack) -> CloudCluster | None:

@@ -12,15 +12,17 @@ from typing import Literal, TypeAlias
 
 from chaos.checker import Verdict, merge
 from chaos.checkers.cost import Explained, Loss, explained, losses
-from chaos.checkers.demand import describe, live_workers, wanted
 from chaos.checkers.facts import Facts, facts_of, in_time
 from chaos.checkers.measure import Launch, Rise, launches, pauses, rises
+from chaos.checkers.promises import Broken, broken_promises, first_of
+from chaos.demand import describe, live_workers, wanted
 from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed
 from chaos.history import History, Record
 from chaos.value import Value
 
 Cause: TypeAlias = Literal["resources", "autoscaler", "infrastructure", "threshold"]
 Confidence: TypeAlias = Literal["likely", "possible"]
+Sampled: TypeAlias = tuple[Record, ClusterSampled]
 
 CAUSES: dict[Cause, str] = {
     "resources": "too few or misconfigured resources",
@@ -106,37 +108,60 @@ def _resources(facts: Facts, failed: dict[str, Verdict]) -> list[Diagnosis]:
     samples = [(r, s) for r, s in facts.load_samples() if any(d.count > 0 for d in s.demands)]
     if not samples:
         return []
-    stuck = bool(failed.keys() & {"job_completes", "scale_up_converges", "stayed_live"})
-    found = []
+    if broken := broken_promises(facts):
+        # What such nodes leave waiting looks like demand that is infeasible, or waits at the maximum.
+        return [_misconfigured(facts, failed, broken, samples[-1][1])]
+    unfit = _unfit(facts, failed, samples)
+    return [*unfit, *_capped(facts, failed, samples, likely=not unfit)]
+
+
+def _misconfigured(
+    facts: Facts, failed: dict[str, Verdict], broken: Sequence[Broken], sample: ClusterSampled
+) -> Diagnosis:
+    return _say(
+        "resources",
+        likely="scale_up_converges" in failed,
+        summary=f"nodes are configured otherwise than the autoscaler believes: {first_of(broken)};"
+        f" {requested_and_allocated(facts, sample)}",
+        evidence=[record for one in broken for record in one.evidence],
+    )
+
+
+def _unfit(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled]) -> list[Diagnosis]:
     unfit = [(r, s) for r, s in samples if wanted(s, facts.cluster).unfit or s.infeasible]
-    if unfit:
-        record, sample = unfit[-1]
-        shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster).unfit)
-        what = f"demand {shapes}" if shapes else "demand the autoscaler calls infeasible"
-        to_the_end = record.seq == samples[-1][0].seq and len(unfit) > 1
-        found.append(
-            _say(
-                "resources",
-                likely=stuck and to_the_end,
-                summary=f"{what} fits no node type at {record.t_s:.1f} s{', to the end' if to_the_end else ''};"
-                f" {requested_and_allocated(facts, sample)}",
-                evidence=[unfit[0][0], record],
-            )
+    if not unfit:
+        return []
+    record, sample = unfit[-1]
+    shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster).unfit)
+    what = f"demand {shapes}" if shapes else "demand the autoscaler calls infeasible"
+    to_the_end = record.seq == samples[-1][0].seq and len(unfit) > 1
+    stuck = bool(failed.keys() & {"job_completes", "scale_up_converges", "stayed_live"})
+    return [
+        _say(
+            "resources",
+            likely=stuck and to_the_end,
+            summary=f"{what} fits no node type at {record.t_s:.1f} s{', to the end' if to_the_end else ''};"
+            f" {requested_and_allocated(facts, sample)}",
+            evidence=[unfit[0][0], record],
         )
+    ]
+
+
+def _capped(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled], *, likely: bool) -> list[Diagnosis]:
     capped = [(r, s) for r, s in samples if (asked := wanted(s, facts.cluster)).capped and not asked.least]
-    if len(capped) > len(samples) / 2 and failed.keys() & {"job_completes", "stayed_live"}:
-        record, sample = max(capped, key=lambda pair: wanted(pair[1], facts.cluster).capped)
-        slow = "job_completes" in failed and "stayed_live" not in failed
-        found.append(
-            _say(
-                "resources",
-                likely=slow and not unfit,
-                summary=f"demand waited at the maximum of workers in {len(capped)} of {len(samples)} samples;"
-                f" {requested_and_allocated(facts, sample)}",
-                evidence=[capped[0][0], record, capped[-1][0]],
-            )
+    if len(capped) <= len(samples) / 2 or not failed.keys() & {"job_completes", "stayed_live"}:
+        return []
+    record, sample = max(capped, key=lambda pair: wanted(pair[1], facts.cluster).capped)
+    slow = "job_completes" in failed and "stayed_live" not in failed
+    return [
+        _say(
+            "resources",
+            likely=slow and likely,
+            summary=f"demand waited at the maximum of workers in {len(capped)} of {len(samples)} samples;"
+            f" {requested_and_allocated(facts, sample)}",
+            evidence=[capped[0][0], record, capped[-1][0]],
         )
-    return found
+    ]
 
 
 # -- an autoscaler slower than expected ---------------------------------------------------------------------
@@ -144,7 +169,8 @@ def _resources(facts: Facts, failed: dict[str, Verdict]) -> list[Diagnosis]:
 
 def _autoscaler(facts: Facts, failed: dict[str, Verdict]) -> list[Diagnosis]:
     found = []
-    if "scale_up_converges" in failed and (rise := _worst_rise(facts)) is not None:
+    late = failed.get("scale_up_converges")
+    if late is not None and late.unit == "s" and (rise := _worst_rise(facts)) is not None:
         found += _slow_rise(facts, rise)
     if "scale_down_converges" in failed or "no_overshoot" in failed:
         verdict = failed.get("scale_down_converges") or failed["no_overshoot"]
@@ -296,14 +322,13 @@ def _threshold(facts: Facts, failed: dict[str, Verdict]) -> list[Diagnosis]:
             continue
         over = verdict.measured / verdict.bound
         if over <= NOISE:
-            runs = f"a baseline of {facts.baseline.sources} run(s)" if facts.baseline else "no baseline"
             found.append(
                 _say(
                     "threshold",
                     likely=True,
                     summary=f"{name}: {verdict.measured:.1f} s is {over - 1:.0%} over its bound of"
-                    f" {verdict.bound:.1f} s, within the noise of {runs};"
-                    " raise bounds.factor or bounds.slack_s, or measure more baselines",
+                    f" {verdict.bound:.1f} s, within the noise of a measurement;"
+                    " raise bounds.factor or bounds.slack_s, or measure the baseline anew (--rebaseline)",
                     evidence=[facts.history[seq] for seq in verdict.evidence],
                 )
             )

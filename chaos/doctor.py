@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -36,6 +35,7 @@ from chaos.examination import (
     State,
 )
 from chaos.fault import Fault
+from chaos.forms import provision
 from chaos.kernel import examine_kernel
 
 _PACKAGES = ("ray", "torch", "pyarrow", "hypothesis", "pydantic", "docker", "psutil", "aiohttp", "py-spy", "matplotlib")
@@ -51,26 +51,6 @@ MEMORY_PER_NODE_MB = 600
 DISK_MB = 2000
 CORES = 2.0
 CORES_FREE = 0.5
-
-
-@dataclass(frozen=True)
-class _Form:
-    """One way to provide a capability: in words, and the kernel features it takes."""
-
-    words: str
-    features: tuple[str, ...] = ()
-
-
-# By kind of cluster and capability protocol; of several forms the first the kernel can do is used.
-_FORMS: Mapping[tuple[str, str], tuple[_Form, ...]] = {
-    ("local", "KillsNodes"): (_Form("SIGKILL to the node's processes"),),
-    ("local", "PausesNodes"): (_Form("SIGSTOP to the node's processes"),),
-    ("local", "FaultsLaunches"): (_Form("the Cloud holds or refuses launches"),),
-    ("compose", "KillsNodes"): (_Form("the container is killed"),),
-    ("compose", "PausesNodes"): (_Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
-    ("compose", "FaultsLaunches"): (_Form("the Cloud holds or refuses launches"),),
-    ("compose", "ShapesNetworks"): (_Form("rates by tbf, cuts by netfilter DROP", ("tbf", "drop")),),
-}
 
 
 def examine(
@@ -208,10 +188,14 @@ def _compose_remedy(engine: Engine) -> str:
 
 def _about_kernel(kernel: Kernel) -> Finding:
     detail = f"{kernel.release}, cgroup {kernel.cgroup}"
-    lacking = [name for name in ("tbf", "drop") if not kernel.has(name)]
+    lacking = kernel.lacks("tbf", "drop")
     if lacking:
-        remedy = "load or build the modules (modprobe sch_tbf ip_tables); until then compose has no network faults"
+        remedy = "load or build the modules (modprobe sch_tbf ip_tables); until then compose lacks network faults"
         return Finding(about="kernel", state="warning", detail=f"{detail}; lacks {', '.join(lacking)}", remedy=remedy)
+    if not kernel.has("tbf", "drop"):
+        detail = f"{detail}; cannot tell whether it has tbf and drop"
+        remedy = "run `raychaos doctor` as root, who may try them"
+        return Finding(about="kernel", state="warning", detail=detail, remedy=remedy)
     if not kernel.has("netem"):
         other = "NFQUEUE can hold packets instead" if kernel.has("nfqueue") else "nor NFQUEUE to hold packets with"
         return Finding(about="kernel", state="ok", detail=f"{detail}; no netem, {other}")
@@ -293,24 +277,18 @@ def _prevents(kind: str, facts: Facts) -> str:
 def _fault_outlook(
     kind: str, cluster: type, name: str, fault: type[Fault], kernel: Kernel, why_not: str
 ) -> FaultOutlook:
-    missing = [need.__name__ for need in fault.needs if not issubclass(cluster, need)]
+    missing = fault.missing_capabilities(cluster)
     if missing:
-        listed = ", ".join(missing)
-        why_not = f"{kind} clusters lack the capability {listed}"
-    words: list[str] = []
-    for need in fault.needs if not why_not else ():
-        forms = _FORMS.get((kind, need.__name__), ())
-        usable = next((form for form in forms if kernel.has(*form.features)), None)
-        if usable is not None:
-            words.append(usable.words)
-        elif forms:
-            lacking = [feature for feature in forms[-1].features if not kernel.has(feature)]
-            why_not = f"the kernel lacks {', '.join(lacking)}"
+        why_not = f"{kind} clusters lack the capability {', '.join(missing)}"
+    found = provision(kind, fault, kernel)
+    if not why_not and found.lacking:
+        why_not = f"the kernel lacks {', '.join(found.lacking)}"
+    doubt = f" (whether the kernel has {', '.join(found.unsure)} is not known)" if found.unsure else ""
     return FaultOutlook(
         fault=name,
         summary=fault.summary,
         available=not why_not,
-        form="; ".join(words) if not why_not else "",
+        form=f"{found.words}{doubt}" if not why_not else "",
         why_not=why_not,
     )
 

@@ -333,6 +333,13 @@ class FaultHealed(Value):
     detail: str = ""
 
 
+class FingerprintTaken(Value):
+    """What showed of harm on the cluster before the run: nothing, or the run was refused."""
+
+    kind: Literal["clean.fingerprint"] = "clean.fingerprint"
+    seen: tuple[str, ...]
+
+
 class CleanlinessChecked(Value):
     """Traces of the run found on this machine after healing; empty when nothing is left behind."""
 
@@ -369,6 +376,7 @@ Event: TypeAlias = Annotated[
     | FaultInjected
     | FaultProbed
     | FaultHealed
+    | FingerprintTaken
     | CleanlinessChecked,
     Field(discriminator="kind"),
 ]

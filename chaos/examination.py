@@ -10,7 +10,10 @@ State: TypeAlias = Literal["ok", "warning", "problem"]
 
 
 class KernelFeature(Value):
-    """One thing the kernel may do; `found_by` says how that was found: `probe`, `config`, `modules`, `proc`."""
+    """One thing the kernel may do; `found_by` says how that was found: `probe`, `config`, `modules`, `proc`.
+
+    `unknown`: it could not be tried, and nothing tells; then it is not `available`, and not known to be lacking.
+    """
 
     name: str
     available: bool
@@ -29,6 +32,11 @@ class Kernel(Value):
         """Whether all of the named features are there; one that was never looked for is not."""
         found = {feature.name for feature in self.features if feature.available}
         return all(name in found for name in names)
+
+    def lacks(self, *names: str) -> tuple[str, ...]:
+        """Those of the named features that are known not to be there."""
+        missing = {item.name for item in self.features if not item.available and item.found_by != "unknown"}
+        return tuple(name for name in names if name in missing)
 
 
 class Gpu(Value):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
 from chaos.cluster import Cluster, UndoesEffects
 from chaos.events import Outcome
@@ -27,9 +27,16 @@ class Effect(Value):
     unit: str = ""
 
 
+Readings: TypeAlias = Mapping[tuple[str, ...], float]
+"""What was measured, each number by the nodes it is of, in the unit the fault says."""
+
+
 @dataclass(frozen=True)
 class Site:
-    """Where one injection acts: cluster, chosen nodes, id of the lasting effect, and the history so far."""
+    """Where one injection acts: cluster, chosen nodes, id of the lasting effect, and the history so far.
+
+    `before` is what the fault's `measure_before` found.
+    """
 
     cluster: Cluster
     victims: tuple[str, ...]
@@ -37,6 +44,7 @@ class Site:
     lease_s: float
     injected_s: float
     history: History
+    before: Readings = field(default_factory=dict)
 
     @property
     def effect_ids(self) -> tuple[str, ...]:
@@ -58,17 +66,30 @@ class Site:
 class Fault(Value, ABC):
     """One kind of harm.
 
-    `needs` are the capability protocols a cluster must implement. `acts_on` says whether targets are nodes or the
-    Cloud's launches. A fault that `lasts` takes a duration and is healed; `effect_within_s` bounds how long after the
-    injection (for launch faults: after the healing) the effect may still show.
+    `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
+    it sets any. `acts_on` says whether targets are nodes or the Cloud's launches. A fault that `lasts` takes a duration
+    and is healed; `effect_within_s` bounds how long after the injection (for launch faults: after the healing) the
+    effect may still show.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[tuple[type, ...]]
+    shapes: ClassVar[tuple[str, ...]] = ()
     acts_on: ClassVar[Literal["nodes", "launches"]]
     lasts: ClassVar[bool]
     effect_within_s: ClassVar[float] = 30.0
+
+    async def measure_before(self, site: Site) -> Readings:
+        """Measures what the harm is to change, right before it; the probes find it in `site.before`.
+
+        Its time counts as lateness of the injection, so it takes a few hundred milliseconds at most. Most faults need
+        nothing to compare with.
+
+        Raises:
+            ChaosError: the cluster refused or did not answer.
+        """
+        return site.before
 
     @abstractmethod
     async def inject(self, site: Site) -> None:
@@ -98,10 +119,11 @@ class Fault(Value, ABC):
             else Effect(outcome="no_effect", detail="undone")
         )
 
-    def missing_capabilities(self, cluster: Cluster | type) -> tuple[str, ...]:
+    @classmethod
+    def missing_capabilities(cls, cluster: Cluster | type) -> tuple[str, ...]:
         """Names of the needed protocols the cluster, or class of cluster, does not implement."""
         kind = cluster if isinstance(cluster, type) else type(cluster)
-        return tuple(need.__name__ for need in self.needs if not issubclass(kind, need))
+        return tuple(need.__name__ for need in cls.needs if not issubclass(kind, need))
 
 
 FaultCatalogue = Mapping[str, type[Fault]]

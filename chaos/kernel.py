@@ -53,6 +53,14 @@ _TRIALS = (
         "NET_ACT_MIRRED",
         "act_mirred",
     ),
+    _Trial(
+        "police",
+        "tc",
+        "tc qdisc add dev lo ingress && "
+        "tc filter add dev lo parent ffff: protocol ip u32 match u32 0 0 police rate 1mbit burst 64kb drop flowid :1",
+        "NET_ACT_POLICE",
+        "act_police",
+    ),
     _Trial("drop", "iptables", _rule("-d 192.0.2.1 -j DROP"), "NETFILTER_XTABLES", "ip_tables"),
     _Trial(
         "reject",
@@ -82,13 +90,15 @@ def examine_kernel(*, root: Path = Path("/")) -> Kernel:
     """Looks at the kernel; bounded to some ten seconds. `root` is where `proc`, `sys` and `lib` are read from."""
     release = os.uname().release
     tried = _try_all()
-    built = _built_with(root, release)
-    network = tuple(_network_feature(trial, tried.get(trial.name), built) for trial in _TRIALS)
+    built, listed_in = _built_with(root, release)
+    network = tuple(_network_feature(trial, tried.get(trial.name), built, listed_in) for trial in _TRIALS)
     cgroup = _cgroup(root)
     return Kernel(release=release, cgroup=cgroup, features=(*network, *_controls(root, cgroup)))
 
 
-def _network_feature(trial: _Trial, outcome: tuple[bool, str] | None, built: Mapping[str, str]) -> KernelFeature:
+def _network_feature(
+    trial: _Trial, outcome: tuple[bool, str] | None, built: Mapping[str, str], listed_in: str
+) -> KernelFeature:
     how = built.get(trial.option) or built.get(trial.module)
     if outcome is not None:
         works, said = outcome
@@ -96,10 +106,11 @@ def _network_feature(trial: _Trial, outcome: tuple[bool, str] | None, built: Map
             return KernelFeature(name=trial.name, available=works, found_by="probe", detail=said)
     if how is not None:
         return KernelFeature(name=trial.name, available=True, found_by=how, detail="not tried")
-    known = "config" if "config" in built.values() else "modules"
-    return KernelFeature(
-        name=trial.name, available=False, found_by=known, detail=f"no {trial.option}, no {trial.module}"
-    )
+    if listed_in:
+        detail = f"no {trial.option}, no {trial.module}"
+        return KernelFeature(name=trial.name, available=False, found_by=listed_in, detail=detail)
+    detail = "not tried, and nothing lists what the kernel was built with"
+    return KernelFeature(name=trial.name, available=False, found_by="unknown", detail=detail)
 
 
 def _try_all() -> dict[str, tuple[bool, str]]:
@@ -154,22 +165,28 @@ def _search_path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
-def _built_with(root: Path, release: str) -> dict[str, str]:
-    """Options and modules the kernel has, each with where that is written."""
+def _built_with(root: Path, release: str) -> tuple[dict[str, str], str]:
+    """Options and modules the kernel has, each with where that is written; and where all of them are, if anywhere.
+
+    What is loaded now is no list of what can be: a feature that is missing there may still come when it is asked for.
+    """
     found: dict[str, str] = {}
+    listed_in = ""
     for name in _lines(root / "proc/modules"):
         found[name.split(" ", 1)[0]] = "modules"
     library = root / "lib/modules" / release
     for listing in ("modules.builtin", "modules.dep"):
         for line in _lines(library / listing):
+            listed_in = "modules"
             name = Path(line.split(":", 1)[0]).name.split(".ko", 1)[0]
             found.setdefault(name.replace("-", "_"), "modules")
     for config in (root / "proc/config.gz", root / "boot" / f"config-{release}"):
         for line in _lines(config):
+            listed_in = "config"
             option, _, value = line.partition("=")
             if option.startswith("CONFIG_") and value in ("y", "m"):
                 found.setdefault(option.removeprefix("CONFIG_"), "config")
-    return found
+    return found, listed_in
 
 
 def _lines(path: Path) -> Sequence[str]:
@@ -205,8 +222,10 @@ def _controls(root: Path, cgroup: str) -> tuple[KernelFeature, ...]:
             "memory": (base / "memory").is_dir(),
             "io": (base / "blkio").is_dir(),
         }
+    # Without a hierarchy to look at, this process sees none: that says nothing about the engine's containers.
+    found_by = "unknown" if cgroup == "none" else "proc"
     controllers = tuple(
-        KernelFeature(name=f"cgroup_{name}", available=there, found_by="proc") for name, there in present.items()
+        KernelFeature(name=f"cgroup_{name}", available=there, found_by=found_by) for name, there in present.items()
     )
     pressure = bool(_lines(root / "proc/pressure/cpu"))
     return (*controllers, KernelFeature(name="pressure", available=pressure, found_by="proc"))

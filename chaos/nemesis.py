@@ -1,14 +1,12 @@
-"""The nemesis: the one executor of a schedule. It owns order, time, the undo journal and healing."""
+"""The nemesis: the one executor of a schedule. It owns order, time and healing."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-import os
 import random
 from collections.abc import Coroutine
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, Literal
 
 from chaos.clock import Clock
@@ -36,30 +34,6 @@ LEASE_MARGIN_S = 15.0
 _SHARE = 100.0
 
 
-class UndoJournal:
-    """What must be undone should the runner die: a JSON line before each injection, fsynced, and one after healing."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def write(self, state: Literal["injecting", "healed"], site: Site, fault: str) -> None:
-        """Appends one line; on disk when this returns."""
-        if self._path is None:
-            return
-        line = {
-            "state": state,
-            "cluster": site.cluster.name,
-            "fault": fault,
-            "victims": site.victims,
-            "effects": site.effect_ids,
-            "lease_s": site.lease_s,
-        }
-        with self._path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-
 def stream(seed: int, name: str) -> random.Random:
     """A named stream of randomness derived from a run's seed, the same in every process."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
@@ -77,7 +51,6 @@ class Nemesis:
         *,
         run_id: str,
         seed: int,
-        journal: UndoJournal,
     ) -> None:
         self._schedule = schedule
         self._cluster = cluster
@@ -85,7 +58,6 @@ class Nemesis:
         self._clock: Clock = recorder.clock
         self._run_id = run_id
         self._seed = seed
-        self._journal = journal
         self._ending = asyncio.Event()
         self._probing: list[asyncio.Task[None]] = []
 
@@ -123,23 +95,9 @@ class Nemesis:
             self._skip(injection, "not_triggered", "the load ended before its trigger")
             return
         self._recorder.append(FaultDue(injection=injection.id, fault=fault.name, due_s=due_s))
-        try:
-            victims = await self._victims(injection)
-        except ChaosError as error:
-            self._skip(injection, "failed", str(error))
+        site = await self._site_of(injection)
+        if site is None:
             return
-        if victims is None:
-            self._skip(injection, "no_target", f"no node fits target {injection.target}")
-            return
-        site = Site(
-            cluster=self._cluster,
-            victims=victims,
-            effect_id=f"{self._run_id}.{injection.id}",
-            lease_s=(injection.duration_s or 0.0) + LEASE_MARGIN_S,
-            injected_s=self._clock.now_s(),
-            history=self._recorder,
-        )
-        self._journal.write("injecting", site, fault.name)
         try:
             await fault.inject(site)
         except ChaosError as error:
@@ -155,7 +113,7 @@ class Nemesis:
             FaultInjected(
                 injection=injection.id,
                 fault=fault.name,
-                victims=victims,
+                victims=site.victims,
                 due_s=due_s,
                 applied_s=applied_s,
                 lateness_s=round(applied_s - due_s, 6),
@@ -177,7 +135,7 @@ class Nemesis:
             await to_the_end(self._heal_and_prove(injection, site, due_s))
 
     async def _heal_and_prove(self, injection: Injection, site: Site, due_s: float) -> None:
-        await self._heal(injection, site)
+        await injection.fault.heal(site)
         healed_s = self._clock.now_s()
         seen = await self._until_healed(injection, site)
         self._recorder.append(
@@ -191,14 +149,10 @@ class Nemesis:
             )
         )
 
-    async def _heal(self, injection: Injection, site: Site) -> None:
-        await injection.fault.heal(site)
-        self._journal.write("healed", site, injection.fault.name)
-
     async def _heal_after(self, error: BaseException, injection: Injection, site: Site) -> None:
         """Heals what an injection that went wrong may have done; should that go wrong too, both errors are told."""
         try:
-            await to_the_end(self._heal(injection, site))
+            await to_the_end(injection.fault.heal(site))
         except ChaosError as healing:
             told = [error, healing] if isinstance(error, Exception) else [healing]
             raise ExceptionGroup(f"injection {injection.id} was not healed", told) from None
@@ -296,6 +250,27 @@ class Nemesis:
         finally:
             sleeping.cancel()
             ending.cancel()
+
+    async def _site_of(self, injection: Injection) -> Site | None:
+        """Where a due injection acts, measured before the harm; None, and recorded as skipped, where it cannot."""
+        try:
+            victims = await self._victims(injection)
+            if victims is None:
+                self._skip(injection, "no_target", f"no node fits target {injection.target}")
+                return None
+            site = Site(
+                cluster=self._cluster,
+                victims=victims,
+                effect_id=f"{self._run_id}.{injection.id}",
+                lease_s=(injection.duration_s or 0.0) + LEASE_MARGIN_S,
+                injected_s=self._clock.now_s(),
+                history=self._recorder,
+            )
+            before = await injection.fault.measure_before(site)
+        except ChaosError as error:
+            self._skip(injection, "failed", str(error))
+            return None
+        return replace(site, before=before, injected_s=self._clock.now_s())
 
     async def _victims(self, injection: Injection) -> tuple[str, ...] | None:
         target = injection.target

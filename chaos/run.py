@@ -14,6 +14,7 @@ from chaos.events import (
     BaselineKnown,
     CleanlinessChecked,
     ClusterSampled,
+    FingerprintTaken,
     PhaseBegan,
     RunOpened,
     RunSealed,
@@ -24,13 +25,16 @@ from chaos.events import (
 from chaos.finish import to_the_end
 from chaos.history import History, Record, Recorder
 from chaos.job import Job
-from chaos.nemesis import Nemesis, UndoJournal
+from chaos.nemesis import Nemesis
 from chaos.spec import RunSpec
 from chaos.store import RunDirectory
 
 SETTLE_LIMIT_S = 60.0
 VERIFY_LIMIT_S = 120.0
 CLOSE_LIMIT_S = 60.0
+# How long what is ending by itself (a program, a node) may still show before it counts as left behind.
+CLEAN_LIMIT_S = 5.0
+_CLEAN_POLL_S = 0.25
 _HANDOVER_S = 10.0
 
 Reason = Literal["complete", "deadline", "interrupted", "error"]
@@ -66,7 +70,6 @@ class Run:
             self._recorder,
             run_id=directory.run_id,
             seed=spec.seed,
-            journal=UndoJournal(directory.undo),
         )
         self._job: Job | None = None
 
@@ -99,6 +102,7 @@ class Run:
         message = ""
         try:
             await self._cluster.begin_run(recorder)
+            await self._require_clean()
             await self._settle()
             reason = await self._load()
             await self._liveness()
@@ -191,7 +195,7 @@ class Run:
             count = await asyncio.wait_for(self._cluster.dump_stacks(into), CLOSE_LIMIT_S)
         except (ChaosError, OSError, asyncio.TimeoutError) as error:
             count = 0
-            self._recorder.append(WorkloadLogged(text=f"stacks could not be dumped: {error or repr(error)}"))
+            self._recorder.append(WorkloadLogged(text=f"stacks could not be dumped: {str(error) or repr(error)}"))
         self._recorder.append(StacksDumped(path=into.name, processes=count))
         limit = f"the workload had not ended at deadline_s = {self._spec.deadline_s:g}; stacks are in {into.name}/"
         await job.stop(WorkloadFinished(outcome="hung", error=limit))
@@ -242,15 +246,33 @@ class Run:
         try:
             await asyncio.wait_for(self._collect_logs(), CLOSE_LIMIT_S)
         except (ChaosError, OSError, asyncio.TimeoutError) as error:
-            message = f"{message}; logs are incomplete: {error or repr(error)}".removeprefix("; ")
+            message = f"{message}; logs are incomplete: {str(error) or repr(error)}".removeprefix("; ")
         if errors and reason == "complete":
             reason, message = "error", "; ".join(str(error) or repr(error) for error in errors)
         recorder.append(RunSealed(reason=reason, message=message))
         if errors:
             raise ExceptionGroup("closing the run failed", errors)
 
+    async def _require_clean(self) -> None:
+        """Refuses a cluster that shows harm of an earlier run: nothing could be concluded from a run on it."""
+        seen = await self._leftovers()
+        self._recorder.append(FingerprintTaken(seen=seen))
+        if seen:
+            raise ClusterError(
+                f"cluster {self._cluster.name!r} is not clean: {'; '.join(seen)}; `raychaos heal` undoes what is in "
+                f"force, `raychaos down {self._cluster.name}` ends the cluster"
+            )
+
     async def _check_cleanliness(self) -> None:
-        self._recorder.append(CleanlinessChecked(leftovers=await self._cluster.leftovers()))
+        self._recorder.append(CleanlinessChecked(leftovers=await self._leftovers()))
+
+    async def _leftovers(self) -> tuple[str, ...]:
+        """The cluster's, once they are none or `CLEAN_LIMIT_S` has passed."""
+        clock = self._recorder.clock
+        limit_s = clock.now_s() + CLEAN_LIMIT_S
+        while (seen := await self._cluster.leftovers()) and clock.now_s() < limit_s:
+            await clock.sleep(_CLEAN_POLL_S)
+        return seen
 
     async def _collect_logs(self) -> None:
         await self._cluster.collect_logs(self._directory.logs)

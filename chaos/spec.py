@@ -35,16 +35,21 @@ class Catalogue:
     workloads: WorkloadCatalogue
 
 
-class RunSpec(Value):
-    """One run, fully resolved. `deadline_s` bounds the workload; past it the run fails with stack dumps."""
+class _Settings(Value):
+    """One run: a cluster, a workload on it, a schedule of faults, and how far it may lie from its baseline."""
 
     name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
     seed: int = Field(default=0, ge=0)
     cluster: ClusterSpec = ClusterSpec()
-    workload: SerializeAsAny[Workload]
-    schedule: Schedule = Schedule()
     bounds: Bounds = Bounds()
     deadline_s: float = Field(default=180.0, gt=0.0)
+
+
+class RunSpec(_Settings):
+    """One run, fully resolved. `deadline_s` bounds the workload; past it the run fails with stack dumps."""
+
+    workload: SerializeAsAny[Workload]
+    schedule: Schedule = Schedule()
 
     def to_data(self) -> dict[str, JsonValue]:
         """The specification as plain data, with every default written out."""
@@ -315,7 +320,8 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
             }
         )
     schedule_list = {"type": "array", "items": {"oneOf": injections}}
-    top = schema_of(_Plain)
+    # What the catalogues do not decide; the workload and the schedule are put in by hand.
+    top = schema_of(_Settings)
     top["properties"]["workload"] = {"oneOf": [{"enum": sorted(catalogue.workloads)}, *workloads]}
     top["properties"]["schedule"] = {
         "oneOf": [
@@ -329,16 +335,6 @@ def json_schema(catalogue: Catalogue) -> dict[str, Any]:
         **{key: value for key, value in top.items() if key != "title"},
         "$defs": definitions,
     }
-
-
-class _Plain(Value):
-    """One run: a cluster, a workload on it, a schedule of faults, and how far it may lie from its baseline."""
-
-    name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
-    seed: int = Field(default=0, ge=0)
-    cluster: ClusterSpec = ClusterSpec()
-    bounds: Bounds = Bounds()
-    deadline_s: float = Field(default=180.0, gt=0.0)
 
 
 def _mark(node: yaml.Node, place: Place, places: dict[Place, tuple[int, int]]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,6 @@ class RunDirectory:
     def history(self) -> Path:
         """Everything that happened."""
         return self.path / "history.jsonl"
-
-    @property
-    def undo(self) -> Path:
-        """The nemesis's undo journal."""
-        return self.path / "undo.jsonl"
 
     @property
     def verdict(self) -> Path:
@@ -96,8 +92,14 @@ def create(store: Path, spec: RunSpec, *, suffix: str = "") -> RunDirectory:
     return directory
 
 
+def discard_unused(directory: RunDirectory) -> None:
+    """Removes the directory of a run that never began: one without a history."""
+    if not directory.history.exists():
+        shutil.rmtree(directory.path, ignore_errors=True)
+
+
 def point_latest(directory: RunDirectory) -> None:
-    """Lets `latest` beside the directory point at it."""
+    """Lets `latest` beside the directory point at it: always the newest run that was judged, a baseline's too."""
     link = directory.path.parent / LATEST
     temporary = link.with_name(f".{LATEST}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
@@ -107,6 +109,8 @@ def point_latest(directory: RunDirectory) -> None:
 
 def find(run: str, store: Path) -> RunDirectory:
     """The run a user names: a directory, a history file in it, or a run's name in the store.
+
+    `latest` is the newest run that was judged, which is not the newest that began where that was killed.
 
     Raises:
         InvalidSpec: there is none.

@@ -6,7 +6,6 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from typing import Literal
 
 from pydantic import Field, model_serializer, model_validator
 
@@ -91,6 +90,3 @@ class Target(Value):
         else:
             chosen = rng.sample(workers, min(wanted, len(workers)))
         return tuple(node.node for node in sorted(chosen, key=lambda node: node.ordinal))
-
-
-TargetSide = Literal["nodes", "launches"]

@@ -14,7 +14,7 @@ _RECORDING_S = 0.05  # the Cloud accepts a launch a moment before it records it
 
 
 class DelayLaunch(Fault):
-    """Launches asked for while in force start `delay_s` late; of one `node_type`, at most `count`, where given."""
+    """Instances asked for while in force start `delay_s` late; of one `node_type`, at most `count`, where given."""
 
     name: ClassVar[str] = "delay_launch"
     summary: ClassVar[str] = "instances asked for start late"

@@ -22,7 +22,7 @@ _WORDS = MappingProxyType(
 
 
 class FailLaunch(Fault):
-    """Launches asked for while in force are refused for `reason`; of one `node_type`, at most `count`, where given."""
+    """Instances asked for while in force are refused for `reason`; of one `node_type`, at most `count`, where given."""
 
     name: ClassVar[str] = "fail_launch"
     summary: ClassVar[str] = "the cloud refuses to launch"

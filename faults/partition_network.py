@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import ClassVar, Literal
 
 from chaos.cluster import NetworkShape, ShapesNetworks, UndoesEffects
+from chaos.events import NodeDied, NodeJoined
 from chaos.fault import Effect, Fault, Site
 
 
@@ -14,6 +16,7 @@ class PartitionNetwork(Fault):
     name: ClassVar[str] = "partition_network"
     summary: ClassVar[str] = "cut a node off from the head, the other workers, or both"
     needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
+    shapes: ClassVar[tuple[str, ...]] = ("cut_from",)
     acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
@@ -32,7 +35,7 @@ class PartitionNetwork(Fault):
             )
 
     async def probe(self, site: Site) -> Effect:
-        """Tries to connect from each victim to each of its peers."""
+        """Tries to connect from each victim to each of the peers it was cut off from."""
         reached, tried = await self._reach(site)
         if not tried:
             return Effect(outcome="unknown", detail="there is no peer to be cut off from")
@@ -55,20 +58,34 @@ class PartitionNetwork(Fault):
         return Effect(outcome="no_effect", detail=f"{reached} of {tried} paths are open")
 
     async def _peers_of(self, site: Site, victim: str) -> tuple[str, ...]:
-        living = [node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")]
-        return tuple(
-            node
-            for node in living
-            if node != victim and (self.peers == "all" or (node == "head") == (self.peers == "head"))
-        )
+        return tuple(node for node in await _living(site) if self._is_peer(node, victim))
+
+    def _is_peer(self, node: str, victim: str) -> bool:
+        return node != victim and (self.peers == "all" or (node == "head") == (self.peers == "head"))
 
     async def _reach(self, site: Site) -> tuple[int, int]:
+        """How many paths are open, of how many between victims and peers there were then and still are.
+
+        A worker that joined later was never cut off. A node that died since answers nobody, cut off or not: so who
+        lives is asked after the paths were tried.
+        """
         assert isinstance(site.cluster, ShapesNetworks)
-        living = {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
-        reached = tried = 0
-        for victim in site.victims:
-            for peer in await self._peers_of(site, victim) if victim in living else ():
-                tried += 1
-                path = await site.cluster.measure_path(victim, peer, transfer_kib=1)
-                reached += path.reachable
-        return reached, tried
+        joined = {event.node for record, event in site.history.of(NodeJoined) if record.t_s <= site.injected_s}
+        died = {event.node for _, event in site.history.of(NodeDied)}
+        living = await _living(site)
+        known = [node for node in living if node == "head" or node in joined - died]
+        paths = [
+            (victim, peer)
+            for victim in site.victims
+            for peer in known
+            if victim in living and self._is_peer(peer, victim)
+        ]
+        # At once: a connection that is dropped takes its whole time limit.
+        tried = await asyncio.gather(*(site.cluster.measure_path(*path, transfer_kib=1) for path in paths))
+        living = await _living(site)
+        counted = [seen.reachable for path, seen in zip(paths, tried, strict=True) if set(path) <= set(living)]
+        return sum(counted), len(counted)
+
+
+async def _living(site: Site) -> tuple[str, ...]:
+    return tuple(node.node for node in await site.cluster.nodes() if node.state in ("running", "paused"))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from chaos.cluster import NetworkShape, PathMeasurement, ShapesNetworks, UndoesEffects
-from chaos.fault import Effect, Fault, Site
+from chaos.cluster import NetworkShape, ShapesNetworks, UndoesEffects
+from chaos.events import Outcome
+from chaos.fault import Effect, Fault, Readings, Site
 
 _PROBE_S = 0.4
+# A policer lets so much pass before it limits anything; a transfer must go on after that.
 _BURST_KIB = 64
-_TOLERANCE = 1.25
 _MOST_KIB = 2048
+# How much faster than asked a path may seem while limited, and must have been before for the limit to show.
+_TOLERANCE = 1.25
+_CLEARLY = 1.5
+# A path this many times faster than the limit is free of it, however fast it was before.
+_FREE = 2.0
+_UNIT = "Mbit/s"
 
 
 class ThrottleNetwork(Fault):
@@ -21,11 +29,22 @@ class ThrottleNetwork(Fault):
     name: ClassVar[str] = "throttle_network"
     summary: ClassVar[str] = "limit a node's network rate, both ways"
     needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
+    shapes: ClassVar[tuple[str, ...]] = ("rate_mbit",)
     acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 
     rate_mbit: float = Field(ge=0.1, le=10_000.0)
+
+    async def measure_before(self, site: Site) -> Readings:
+        """Megabits a second from each victim to the head and back, or to a worker where the head is the victim.
+
+        Some ten milliseconds a path. A path that carries nothing has a rate of 0.
+        """
+        living = [node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")]
+        pairs = [(victim, next((node for node in living if node != victim), None)) for victim in site.victims]
+        both_ways = [path for victim, peer in pairs if peer is not None for path in ((victim, peer), (peer, victim))]
+        return {path: rate or 0.0 for path, rate in (await self._rates(site, both_ways)).items()}
 
     async def inject(self, site: Site) -> None:
         """Shapes the victims' network stacks."""
@@ -39,39 +58,60 @@ class ThrottleNetwork(Fault):
             )
 
     async def probe(self, site: Site) -> Effect:
-        """Measures a transfer from each victim to the head, or from the head to a worker."""
-        rates = [path.rate_mbit for path in await self._measure(site) if path.rate_mbit is not None]
-        if not rates:
-            return Effect(
-                outcome="unknown", detail="no transfer could be measured", asked=self.rate_mbit, unit="Mbit/s"
-            )
-        fastest = max(rates)
-        return Effect(
-            outcome="took_effect" if fastest <= self.rate_mbit * _TOLERANCE else "no_effect",
-            detail="the fastest transfer between a victim and a peer",
-            asked=self.rate_mbit,
-            measured=round(fastest, 3),
-            unit="Mbit/s",
-        )
+        """Measures the same paths again: each was clearly faster than asked, and now is not."""
+        if not site.before:
+            return self._saw("unknown", "there was no path to measure before")
+        path, rate = min(site.before.items(), key=_by_rate)
+        if rate < self.rate_mbit * _CLEARLY:
+            return self._saw("no_effect", f"{_named(path)} was not clearly faster before", rate)
+        rates = await self._rates(site, site.before)
+        measured = {path: rate for path, rate in rates.items() if rate is not None}
+        if not measured or len(measured) < len(rates):
+            return self._saw("unknown", f"{len(measured)} of {len(rates)} paths could be measured")
+        path, rate = max(measured.items(), key=_by_rate)
+        limited = rate <= self.rate_mbit * _TOLERANCE
+        return self._saw("took_effect" if limited else "no_effect", f"the fastest path is {_named(path)}", rate)
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Measures again: faster than the limit, or the victims are gone, or someone else still limits them."""
+        """Measures once more: much of the way back to what it was, or the limit is undone and nothing can be told.
+
+        Nothing can be told where a path was never clearly faster, where its nodes are gone, or where another injection
+        still holds something in force.
+        """
         ours, others = await site.active()
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
-        rates = [path.rate_mbit for path in await self._measure(site) if path.rate_mbit is not None]
-        slow = [rate for rate in rates if rate <= self.rate_mbit * _TOLERANCE]
+        telling = [path for path, rate in site.before.items() if rate >= self.rate_mbit * _CLEARLY]
+        rates = {path: rate or 0.0 for path, rate in (await self._rates(site, telling)).items()}
+        slow = {path: rate for path, rate in rates.items() if rate < self._free_mbit(site.before[path])}
         if slow and not others:
-            return Effect(outcome="took_effect", detail="the path is still slow", measured=min(slow), unit="Mbit/s")
-        return Effect(outcome="no_effect", detail="the limit is gone", measured=min(rates, default=None), unit="Mbit/s")
+            path, rate = min(slow.items(), key=_by_rate)
+            return self._saw("took_effect", f"{_named(path)} is still slow", rate)
+        return self._saw("no_effect", "the limit is gone", min(rates.values(), default=None))
 
-    async def _measure(self, site: Site) -> list[PathMeasurement]:
+    def _free_mbit(self, before_mbit: float) -> float:
+        """From here on a path is free of the limit: half-way back to what it was, or well above what was asked."""
+        return min(self.rate_mbit * _FREE, (self.rate_mbit + before_mbit) / 2)
+
+    def _saw(self, outcome: Outcome, detail: str, rate_mbit: float | None = None) -> Effect:
+        measured = None if rate_mbit is None else round(rate_mbit, 3)
+        return Effect(outcome=outcome, detail=detail, asked=self.rate_mbit, measured=measured, unit=_UNIT)
+
+    async def _rates(self, site: Site, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], float | None]:
+        """The rate of each path whose nodes live, one after the other; None where nothing could be transferred."""
         assert isinstance(site.cluster, ShapesNetworks)
-        living = [node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")]
-        peer_of = {victim: next((node for node in living if node != victim), None) for victim in site.victims}
+        living = {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
         transfer_kib = min(_MOST_KIB, _BURST_KIB + int(self.rate_mbit * 1000 / 8 * _PROBE_S))
-        return [
-            await site.cluster.measure_path(victim, peer, transfer_kib=transfer_kib)
-            for victim, peer in peer_of.items()
-            if victim in living and peer is not None
-        ]
+        return {
+            path: (await site.cluster.measure_path(*path, transfer_kib=transfer_kib)).rate_mbit
+            for path in paths
+            if living.issuperset(path)
+        }
+
+
+def _by_rate(reading: tuple[tuple[str, ...], float]) -> float:
+    return reading[1]
+
+
+def _named(path: tuple[str, ...]) -> str:
+    return " → ".join(path)

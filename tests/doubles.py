@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
@@ -129,7 +130,8 @@ class FakeCluster:
     """A cluster in name only, with every capability.
 
     Harm is in force as soon as it is applied and shows in vitals and paths, unless `harmless`. `failing` maps the name
-    of a method to the error it raises; `slow_s` to how long it takes on the clock; `calls` is what was asked, in order.
+    of a method to the error it raises; `slow_s` to how long it takes on the clock; `calls` is what was asked, in order;
+    `open_mbit` is how fast a path is without harm.
     """
 
     kind = "fake"
@@ -141,6 +143,7 @@ class FakeCluster:
         self.failing: dict[str, Exception] = {}
         self.slow_s: dict[str, float] = {}
         self.before: Callable[[str], None] = lambda _: None
+        self.open_mbit = OPEN_MBIT
         self.harmless = False
         self.effects: dict[str, tuple[str, bool, NetworkShape | None, LaunchFault | None]] = {}
         self.members: dict[str, Node] = {"head": node_named("head")}
@@ -239,11 +242,14 @@ class FakeCluster:
         if not {source, destination} <= self.members.keys():
             return PathMeasurement(reachable=False)
         shapes = [(node, shape) for node, _, shape, _ in self.effects.values() if shape and not self.harmless]
-        cut = any((source == node and destination in shape.cut_from) for node, shape in shapes)
+        cut = any(
+            (source == node and destination in shape.cut_from) or (destination == node and source in shape.cut_from)
+            for node, shape in shapes
+        )
         rates = [shape.rate_mbit for node, shape in shapes if node in (source, destination) and shape.rate_mbit]
         if cut:
             return PathMeasurement(reachable=False)
-        return PathMeasurement(reachable=True, rtt_ms=0.1, rate_mbit=min([OPEN_MBIT, *rates]))
+        return PathMeasurement(reachable=True, rtt_ms=0.1, rate_mbit=min([self.open_mbit, *rates]))
 
     async def _called(self, method: str, *arguments: str) -> None:
         self.before(method)
@@ -322,6 +328,13 @@ def node_named(
     )
 
 
+async def injected(fault: Fault, site: Site) -> Site:
+    """Measures and injects as the nemesis does; the site its probes are given."""
+    measured = replace(site, before=await fault.measure_before(site))
+    await fault.inject(measured)
+    return measured
+
+
 def site_of(
     cluster: FakeCluster, *victims: str, events: list[tuple[float, Event]] | None = None, injected_s: float = 10.0
 ) -> Site:
@@ -349,6 +362,7 @@ __all__ = [
     "ScriptedLaunch",
     "VirtualClock",
     "fake",
+    "injected",
     "node_named",
     "settle",
     "site_of",

@@ -17,6 +17,7 @@ VALUES = (
     "chaos.clock",
     "chaos.cluster",
     "chaos.cluster_spec",
+    "chaos.demand",
     "chaos.errors",
     "chaos.events",
     "chaos.examination",
@@ -45,7 +46,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
     ),
     "faults": (
-        ("chaos.cluster", "chaos.events", "chaos.fault", "chaos.value"),
+        ("chaos.cluster", "chaos.errors", "chaos.events", "chaos.fault", "chaos.value"),
         ("ray", "docker", "subprocess", "psutil", "aiohttp", "torch", "os", "signal"),
     ),
     "workloads": (

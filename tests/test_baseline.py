@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chaos.baseline import combine, measure
+from chaos.baseline import measure
 from chaos.checkers import ALL
 from chaos.cluster_spec import NodeType
-from chaos.errors import ClusterError, InvalidSpec
+from chaos.errors import ClusterError
 from chaos.events import BaselineKnown, NodeJoined, RowsVerified, WorkloadFinished, WorkloadProgressed, WorkloadStarted
 from chaos.history import History
 from tests.checkers.histories import (
@@ -104,34 +102,3 @@ def test_wrong_rows_are_no_baseline() -> None:
 def test_an_empty_history_is_no_baseline() -> None:
     with pytest.raises(ClusterError, match=r"run\.opened"):
         measure(History())
-
-
-TIMES = st.floats(0.1, 100.0)
-BASELINES = st.builds(
-    BaselineKnown,
-    run_id=st.sampled_from(("a", "b", "c")),
-    job_s=TIMES,
-    rows_per_s=TIMES,
-    longest_pause_s=TIMES,
-    scale_up_s=TIMES,
-    scale_down_s=TIMES,
-    join_s=TIMES,
-    peak_nodes=st.integers(0, 9),
-    sources=st.integers(1, 3),
-)
-
-
-@given(known=st.lists(BASELINES, min_size=1, max_size=5))
-def test_combining_keeps_the_worst_of_each(known: list[BaselineKnown]) -> None:
-    one = combine(known)
-    for name in ("job_s", "longest_pause_s", "scale_up_s", "scale_down_s", "join_s", "peak_nodes"):
-        assert getattr(one, name) == max(getattr(each, name) for each in known)
-    assert one.rows_per_s == min(each.rows_per_s for each in known)
-    assert one.sources == sum(each.sources for each in known)
-    assert combine([one]) == one
-    assert combine([combine(known[:1]), *known[1:]]) == one
-
-
-def test_combining_nothing_is_refused() -> None:
-    with pytest.raises(InvalidSpec, match="at least one"):
-        combine([])

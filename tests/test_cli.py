@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +188,64 @@ def test_ctrl_c_is_130(raychaos: Command, monkeypatch: pytest.MonkeyPatch) -> No
     assert raychaos("ps").code == 130
 
 
+# Work that goes on when it is interrupted, as healing does, with something still to be done on the way out.
+STUBBORN = """
+import asyncio, sys
+from chaos import cli
+from chaos.finish import Departure, to_the_end
+
+async def heal():
+    print("at work", flush=True)
+    await asyncio.sleep(600)
+
+async def last_act():
+    print("last act", flush=True)
+    if "hang" in sys.argv:
+        await asyncio.sleep(600)
+    return "all is undone"
+
+departure = Departure()
+departure.prepare(last_act)
+sys.exit(cli._interruptible(lambda: to_the_end(heal()), departure))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "presses", "said"),
+    [
+        ((), 2, ["leaving at once", "all is undone"]),
+        (("hang",), 2, ["leaving at once", "harm in force ends with its leases, or now by `raychaos heal`"]),
+        (("hang",), 3, ["leaving at once"]),
+    ],
+)
+def test_the_second_ctrl_c_carries_out_one_last_act_and_leaves_the_third_leaves(
+    arguments: tuple[str, ...], presses: int, said: list[str]
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUBBORN, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        assert "once more to leave at once" in process.stderr.readline()
+        began_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "last act\n"
+        if presses > 2:
+            process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+        assert time.monotonic() - began_s < 10.0
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    lines = [line.removeprefix("raychaos: ") for line in err.splitlines()]
+    assert len(lines) == len(said)
+    assert all(line.startswith(words) for line, words in zip(lines, said, strict=True))
+
+
 def test_version_and_help_are_0(raychaos: Command) -> None:
     assert raychaos("--version").out == f"raychaos {__version__}\n"
     for command in ("", "run", "up", "down", "ps", "check", "report", "schema", "heal", "doctor"):
@@ -329,6 +391,27 @@ def test_a_cluster_of_another_version_does_not_stop_the_others_and_is_healed_awa
     assert raychaos("heal").out == "nothing was left behind\n"
 
 
+@pytest.mark.parametrize("announced", [True, False])
+def test_a_cluster_of_containers_whose_engine_is_silent_may_be_alive_and_is_left_alone(
+    raychaos: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, announced: bool
+) -> None:
+    monkeypatch.setattr(commands, "orphans", lambda: ())
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    root = dead_cluster("boxes", driver="docker", spec=ClusterSpec(kind="compose").model_dump())
+    if announced:
+        (root / "cloud").mkdir()
+        (root / "cloud" / "address.json").write_text(json.dumps({"port": 8400, "pid": 1, "start_ticks": 1}))
+        assert commands.leftovers() == [], "nothing is known of it"
+    said = raychaos("heal")
+    assert said.code == 0
+    assert said.out.startswith("boxes: left alone: no Docker engine answers at unix://")
+    assert (root / "cluster.json").exists()
+    down = raychaos("down", "boxes")
+    assert down.code == 4
+    assert "no Docker engine answers" in down.err
+    assert (root / "cluster.json").exists()
+
+
 def test_an_unreadable_cluster_that_may_have_containers_is_left_alone(
     raychaos: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,11 +429,33 @@ def test_a_name_that_is_taken_is_4(raychaos: Command) -> None:
     assert root.exists()
 
 
-def test_a_run_under_the_name_of_another_cluster_is_2(raychaos: Command) -> None:
+def test_a_run_under_the_name_of_another_cluster_is_2(raychaos: Command, tmp_path: Path) -> None:
     dead_cluster("main", spec=ClusterSpec(max_workers=1).model_dump())
     said = raychaos("run", "--name", "main")
     assert said.code == 2
     assert "is up with another specification" in said.err
+    assert runs(tmp_path) == []
+
+
+def test_a_run_whose_cluster_cannot_be_started_leaves_no_run_directory(
+    raychaos: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[list[str]] = []
+
+    async def fails(self: CloudCluster) -> None:
+        made.append([path.name for run in runs(tmp_path) for path in run.glob("*.yaml")])
+        raise ClusterError("no room")
+
+    monkeypatch.setattr(CLUSTERS["local"], "start", fails)
+    said = raychaos("run")
+    assert (said.code, said.err.splitlines()[-1]) == (4, "raychaos: error: no room")
+    assert [sorted(names) for names in made] == [["schedule.yaml", "spec.yaml"]], "there before anything began"
+    assert runs(tmp_path) == []
+
+
+def runs(directory: Path) -> list[Path]:
+    """The run directories below it."""
+    return list(directory.glob("runs/*"))
 
 
 def test_every_exit_code_is_told_in_the_help(raychaos: Command) -> None:

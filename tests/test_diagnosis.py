@@ -6,7 +6,7 @@ from chaos.checkers import evaluate
 from chaos.diagnosis import Diagnosis, diagnose
 from chaos.events import AutoscalerLogged, ClusterSampled, HostSampled, NodeLaunchFailed
 from chaos.history import History
-from tests.checkers.histories import Story, Worker, fault, four_workers, opened, waiting
+from tests.checkers.histories import Story, Worker, fault, four_workers, opened, skimpy_workers, waiting
 
 
 def causes(story: Story | History) -> tuple[tuple[str, str], ...]:
@@ -55,6 +55,16 @@ def test_a_maximum_that_is_too_low_is_a_matter_of_resources() -> None:
     )
     assert ("resources", "likely") in causes(story)
     assert "allocated: 4 of 4 workers" in the("resources", story).summary
+
+
+def test_nodes_without_what_their_type_promises_are_a_matter_of_resources() -> None:
+    story = Story(workers=skimpy_workers(), rows_at=lambda _: 0, outcome="hung", sealed="deadline")
+    one = the("resources", story)
+    assert one.confidence == "likely"
+    assert "w1 has {CPU: 2, GPU: 0}, its type gpu promises {CPU: 2, GPU: 1}" in one.summary
+    assert "(and 11 more like it); requested and waiting: 8 x {GPU: 1}; allocated:" in one.summary
+    assert "at the maximum of workers" not in one.summary
+    assert "autoscaler" not in found_causes(story)
 
 
 def test_an_autoscaler_that_does_not_ask_for_nodes() -> None:

@@ -34,6 +34,7 @@ class _Fault(Fault):
 class _Slow(_Fault):
     name: ClassVar[str] = "slow"
     needs: ClassVar[tuple[type, ...]] = (ShapesNetworks,)
+    shapes: ClassVar[tuple[str, ...]] = ("rate_mbit",)
 
 
 class _Late(_Fault):
@@ -59,9 +60,20 @@ CLUSTERS: Mapping[str, type] = {"local": _Local, "compose": _Compose}
 GOOD_ENGINE = Engine(client_version="28.2", server_version="20.10", compose_version="2.26.1", kernel="6.1")
 
 
+NETWORK_FEATURES = ("netem", "tbf", "ingress", "ifb", "mirred", "police", "drop")
+
+
 def _kernel(*names: str) -> Kernel:
-    features = tuple(KernelFeature(name=name, available=True, found_by="probe") for name in names)
+    """A kernel that was tried, and has these features of those that network faults may need."""
+    features = tuple(KernelFeature(name=name, available=name in names, found_by="probe") for name in NETWORK_FEATURES)
     return Kernel(release="6.1", cgroup="v2", features=features)
+
+
+def _untried() -> Kernel:
+    """A kernel of which nothing could be found out."""
+    kernel = _kernel()
+    unknown = tuple(feature.model_copy(update={"found_by": "unknown"}) for feature in kernel.features)
+    return kernel.model_copy(update={"features": unknown})
 
 
 def _facts(**changes: Any) -> Facts:
@@ -81,7 +93,7 @@ def _facts(**changes: Any) -> Facts:
         torch_cuda=None,
         gpus=(),
         engine=GOOD_ENGINE,
-        kernel=_kernel("tbf", "drop", "netem"),
+        kernel=_kernel(*NETWORK_FEATURES),
         room=room,
         leftovers=(),
     )
@@ -125,6 +137,7 @@ def test_a_good_machine_has_no_trouble() -> None:
         ({"engine": GOOD_ENGINE.model_copy(update={"compose_version": ""})}, "compose", "warning", "install"),
         ({"engine": GOOD_ENGINE.model_copy(update={"kernel": "5.15"})}, "engine kernel", "warning", "trust"),
         ({"kernel": _kernel("netem")}, "kernel", "warning", "modprobe"),
+        ({"kernel": _untried()}, "kernel", "warning", "as root"),
         ({"leftovers": ("container x",)}, "leftovers", "warning", "raychaos heal"),
         ({"gpus": (Gpu(name="T4", memory_total_mb=9, memory_free_mb=8, driver="5"),)}, "gpus", "warning", "CUDA"),
     ],
@@ -162,10 +175,26 @@ def test_without_an_engine_compose_cannot_run_and_local_can() -> None:
 
 
 def test_a_kernel_without_tbf_costs_network_faults_only() -> None:
-    compose = _examined(_facts(kernel=_kernel("drop"))).clusters[1]
+    compose = _examined(_facts(kernel=_kernel("ingress", "ifb", "mirred", "drop"))).clusters[1]
     assert [(fault.fault, fault.why_not) for fault in compose.faults if not fault.available] == [
         ("slow", "the kernel lacks tbf")
     ]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "form"),
+    [
+        (_kernel("tbf", "ingress", "ifb", "mirred", "police"), "rates by tbf, both ways"),
+        (_kernel("tbf", "ingress", "police"), "rates by tbf, what is received by a policer that drops"),
+        (
+            _untried(),
+            "rates by tbf, both ways (whether the kernel has tbf, ingress, ifb, mirred is not known)",
+        ),
+    ],
+)
+def test_of_several_forms_the_first_the_kernel_can_do_is_told(kernel: Kernel, form: str) -> None:
+    slow = _examined(_facts(kernel=kernel)).clusters[1].faults[1]
+    assert (slow.available, slow.form) == (True, form)
 
 
 def test_without_ray_nothing_can_run() -> None:
@@ -250,6 +279,20 @@ def test_a_kernel_is_judged_by_its_files_when_it_may_not_be_tried(
         "config",
         "config",
     )
+
+
+def test_what_nothing_tells_of_is_unknown_and_not_lacking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "_search_path", lambda: "")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/modules").write_text("sch_tbf 28672 0 - Live 0x0\n")
+    found = kernel.examine_kernel(root=tmp_path)
+    assert found.has("tbf")
+    assert not found.has("drop")
+    assert found.lacks("tbf", "drop", "cgroup_freezer", "never looked for") == ()
+    assert {feature.found_by for feature in found.features if feature.name in ("drop", "cgroup_freezer")} == {"unknown"}
+    (tmp_path / "lib/modules" / os.uname().release).mkdir(parents=True)
+    (tmp_path / "lib/modules" / os.uname().release / "modules.dep").write_text("kernel/net/sched/sch_tbf.ko:\n")
+    assert kernel.examine_kernel(root=tmp_path).lacks("tbf", "drop") == ("drop",)
 
 
 def test_probing_leaves_nothing_behind() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,12 +22,13 @@ from chaos.events import (
     NodeDied,
     NodeJoined,
     NodeLaunching,
+    NodeTerminated,
     WorkloadProgressed,
     WorkloadStarted,
 )
 from chaos.fault import Effect, FaultCatalogue
 from chaos.history import Recorder
-from chaos.nemesis import HEAL_PROOF_LIMIT_S, LEASE_MARGIN_S, Nemesis, UndoJournal, stream
+from chaos.nemesis import HEAL_PROOF_LIMIT_S, LEASE_MARGIN_S, Nemesis, stream
 from chaos.schedule import Schedule
 from tests.doubles import FakeCluster, Scripted, ScriptedLaunch, VirtualClock, node_named, settle, unknown
 
@@ -45,18 +43,14 @@ def joined(node: str) -> NodeJoined:
 class Stage:
     """A nemesis on a fake cluster, whose clock and history a test drives."""
 
-    def __init__(
-        self, *injections: dict[str, Any], seed: int = 1, journal: Path | None = None, workers: int = 3
-    ) -> None:
+    def __init__(self, *injections: dict[str, Any], seed: int = 1, workers: int = 3) -> None:
         self.clock = VirtualClock()
         self.cluster = FakeCluster(self.clock, workers=workers)
         self.recorder = Recorder(None, self.clock)
         for ordinal in range(1, workers + 1):
             self.recorder.append(joined(f"w{ordinal}"))
         schedule = Schedule.from_data(list(injections), CATALOGUE)
-        self.nemesis = Nemesis(
-            schedule, self.cluster, self.recorder, run_id="run", seed=seed, journal=UndoJournal(journal)
-        )
+        self.nemesis = Nemesis(schedule, self.cluster, self.recorder, run_id="run", seed=seed)
         self.running = asyncio.ensure_future(self.nemesis.run())
 
     async def play(self, *events: tuple[float, Event]) -> None:
@@ -168,6 +162,35 @@ async def test_lateness_is_what_the_injection_took() -> None:
     await stage.end()
 
 
+def slow_network(**changes: object) -> dict[str, Any]:
+    return {"fault": "throttle_network", "rate_mbit": 5.0, "target": "w1", "at_s": 1.0, "duration_s": 4.0} | changes
+
+
+async def test_what_is_measured_before_the_harm_is_late_too_and_the_probes_get_it() -> None:
+    stage = Stage(slow_network())
+    stage.cluster.slow_s["measure_path"] = 0.125
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(3.0)
+    injected = stage.one(FaultInjected)
+    assert (injected.due_s, injected.applied_s, injected.lateness_s) == (1.0, 1.25, 0.25)
+    assert injected.heal_due_s == 5.25
+    probed = stage.one(FaultProbed)
+    assert (probed.outcome, probed.measured) == ("took_effect", 5.0)
+    await stage.end(at_s=6.0)
+    assert stage.one(FaultHealed).proven
+
+
+async def test_what_cannot_be_measured_before_is_not_injected() -> None:
+    stage = Stage(slow_network())
+    stage.cluster.failing["measure_path"] = InjectionError("node 'w1' does not run")
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=3.0)
+    skipped = stage.one(FaultSkipped)
+    assert (skipped.reason, skipped.detail) == ("failed", "node 'w1' does not run")
+    assert stage.none(FaultInjected)
+    assert stage.cluster.named("shape_network") == []
+
+
 async def test_what_was_not_triggered_when_the_load_ends_is_skipped() -> None:
     stage = Stage(kill(at_s=50.0), kill(at_s=None, on={"event": "node.died"}))
     await stage.play((0.0, STARTED))
@@ -246,57 +269,22 @@ def test_different_seeds_choose_differently() -> None:
     assert stream(1, "target/i1").random() != stream(1, "target/i2").random()
 
 
-# -- the journal ----------------------------------------------------------------------------------------------
+# -- healing --------------------------------------------------------------------------------------------------
 
 
-async def test_the_undo_is_on_disk_before_the_harm_and_ticked_off_after_the_healing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "undo.jsonl"
-    seen: list[tuple[str, int, int]] = []
-    synced = 0
-    fsync = os.fsync
-
-    def counted(descriptor: int) -> None:
-        nonlocal synced
-        synced += 1
-        fsync(descriptor)
-
-    def before(method: str) -> None:
-        lines = path.read_text().splitlines() if path.exists() else []
-        seen.append((method, len(lines), synced))
-
-    monkeypatch.setattr(os, "fsync", counted)
-    stage = Stage(harm(), journal=path)
-    stage.cluster.before = before
+async def test_harm_is_done_under_an_id_and_a_lease_that_outlasts_it() -> None:
+    stage = Stage(harm(duration_s=4.0))
     await stage.play((0.0, STARTED))
-    await stage.clock.advance_to(3.0)
     await stage.end(at_s=6.0)
-    assert [call for call in seen if call[0] != "vitals"] == [("nodes", 0, 0), ("pause_node", 1, 1), ("undo", 1, 1)]
-    assert synced == 2
-    injecting, healed = (json.loads(line) for line in path.read_text().splitlines())
-    assert injecting == {
-        "state": "injecting",
-        "cluster": "fake",
-        "fault": "scripted",
-        "victims": ["w1"],
-        "effects": ["run.i1.w1"],
-        "lease_s": 4.0 + LEASE_MARGIN_S,
-    }
-    assert healed == {**injecting, "state": "healed"}
     assert stage.cluster.named("pause_node") == [("w1", "run.i1.w1", f"{4.0 + LEASE_MARGIN_S:g}")]
 
 
-async def test_a_failed_injection_is_ticked_off_too(tmp_path: Path) -> None:
-    path = tmp_path / "undo.jsonl"
-    stage = Stage(harm(), journal=path)
+async def test_an_injection_that_fails_is_undone_all_the_same() -> None:
+    stage = Stage(harm())
     stage.cluster.failing["pause_node"] = InjectionError("the node is made of jelly")
     await stage.play((0.0, STARTED))
     await stage.end()
-    assert [json.loads(line)["state"] for line in path.read_text().splitlines()] == ["injecting", "healed"]
-
-
-# -- healing --------------------------------------------------------------------------------------------------
+    assert stage.cluster.named("undo") == [("run.i1.w1",)]
 
 
 async def test_harm_lasts_as_long_as_asked_and_its_healing_is_proven() -> None:
@@ -329,9 +317,8 @@ async def test_the_end_of_the_load_also_ends_the_looking() -> None:
     assert stage.one(FaultProbed).outcome == "unknown"
 
 
-async def test_a_cancelled_nemesis_heals_and_records_it(tmp_path: Path) -> None:
-    path = tmp_path / "undo.jsonl"
-    stage = Stage(harm(duration_s=60.0), harm(target="w2", duration_s=60.0), kill(at_s=99.0), journal=path)
+async def test_a_cancelled_nemesis_heals_and_records_it() -> None:
+    stage = Stage(harm(duration_s=60.0), harm(target="w2", duration_s=60.0), kill(at_s=99.0))
     await stage.play((0.0, STARTED))
     await stage.clock.advance_to(3.0)
     stage.cluster.slow_s["undo"] = 0.5
@@ -340,7 +327,6 @@ async def test_a_cancelled_nemesis_heals_and_records_it(tmp_path: Path) -> None:
         await stage.clock.run(stage.running)
     assert not stage.cluster.effects
     assert [event.proven for _, event in stage.recorder.of(FaultHealed)] == [True, True]
-    assert [json.loads(line)["state"] for line in path.read_text().splitlines()] == ["injecting"] * 2 + ["healed"] * 2
 
 
 async def test_cancelling_again_does_not_stop_the_healing() -> None:
@@ -419,11 +405,8 @@ async def test_an_injection_and_its_healing_that_both_fail_are_both_told() -> No
     assert stage.one(FaultSkipped).reason == "failed"
 
 
-async def test_an_error_while_healing_surfaces_and_the_others_are_healed_all_the_same(tmp_path: Path) -> None:
-    path = tmp_path / "undo.jsonl"
-    stage = Stage(
-        harm(duration_s=2.0), harm(target="w2", duration_s=6.0), harm(target="w3", duration_s=9.0), journal=path
-    )
+async def test_an_error_while_healing_surfaces_and_the_others_are_healed_all_the_same() -> None:
+    stage = Stage(harm(duration_s=2.0), harm(target="w2", duration_s=6.0), harm(target="w3", duration_s=9.0))
     await stage.play((0.0, STARTED))
     await stage.clock.advance_to(1.0)
     stage.cluster.failing["undo"] = ClusterError("no answer")
@@ -433,8 +416,7 @@ async def test_an_error_while_healing_surfaces_and_the_others_are_healed_all_the
         await stage.end(at_s=7.0)
     assert [str(error) for error in caught.value.exceptions] == ["no answer"]
     assert list(stage.cluster.effects) == ["run.i1.w1"]
-    healed = [json.loads(line)["effects"] for line in path.read_text().splitlines() if "healed" in line]
-    assert healed == [["run.i2.w2"], ["run.i3.w3"]]
+    assert [event.injection for _, event in stage.recorder.of(FaultHealed)] == ["i2", "i3"]
 
 
 async def test_healing_that_cannot_be_proven_is_recorded_as_such() -> None:
@@ -536,7 +518,7 @@ async def test_a_kill_is_proven_by_the_history_even_after_the_load_has_ended() -
     stage = Stage(kill())
     await stage.play((0.0, STARTED))
     stage.nemesis.finish()
-    await stage.play((4.0, NodeDied(node="w1", ray_node_id="r1")))
+    await stage.play((0.5, NodeTerminated(node="w1", cause="killed")), (4.0, NodeDied(node="w1", ray_node_id="r1")))
     await stage.clock.run(stage.running)
     probed = stage.one(FaultProbed)
     assert (probed.outcome, probed.measured, probed.unit) == ("took_effect", 4.0, "s")

@@ -1,7 +1,8 @@
 """The operation log: what each worker began and finished, in files that a SIGKILL can tear only at their end.
 
-A process appends JSON lines to `<data>/ops/<instance>-<pid>.jsonl`, one `write` a line. Whoever reads them skips a torn
-line.
+A process appends JSON lines to `<data>/ops/<instance>-<pid>.jsonl`, one `write` a line: a batch (`op`, an id) was
+`invoked` or `completed` (`phase`), by a node's `instance`, with these `rows` (a range list), at `monotonic_s`. Whoever
+reads them skips a torn line.
 """
 
 from __future__ import annotations
@@ -15,22 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
-
 from chaos.rows import encode_rows
-from chaos.value import Value
 
 DIRECTORY = "ops"
-
-
-class Operation(Value):
-    """One line: a batch was `invoked` or `completed`, by a node's instance, at a reading of `time.monotonic()`."""
-
-    op: str
-    phase: Literal["invoked", "completed"]
-    instance: str
-    rows: str
-    monotonic_s: float = Field(ge=0.0)
 
 
 class OperationLog:
@@ -58,15 +46,3 @@ class OperationLog:
     def _append(self, op: str, phase: Literal["invoked", "completed"], rows: str) -> None:
         line = {"op": op, "phase": phase, "instance": self.instance, "rows": rows, "monotonic_s": time.monotonic()}
         os.write(self._file, (json.dumps(line, separators=(",", ":")) + "\n").encode())
-
-
-def read_operations(data: Path) -> list[Operation]:
-    """All whole lines of a run's operation log, in order of time."""
-    operations: list[Operation] = []
-    for path in sorted((data / DIRECTORY).glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            try:
-                operations.append(Operation.model_validate_json(line))
-            except ValidationError:
-                continue  # torn by a SIGKILL between two parts of a write
-    return sorted(operations, key=lambda operation: operation.monotonic_s)

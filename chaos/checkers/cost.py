@@ -26,9 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from chaos.checkers.facts import Facts, in_time
-from chaos.checkers.measure import launches
+from chaos.checkers.measure import Span, launches
 from chaos.events import (
     BatchCompleted,
     BatchInvoked,
@@ -45,6 +46,8 @@ from chaos.history import Record
 
 _CLOCK_SLIP_S = 0.5
 _SECONDS_IN = {"s": 1.0, "ms": 0.001}
+
+S = TypeVar("S", bound=Span)
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,13 @@ def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> 
             cost_s += end_s - begin_s
             reached_s = end_s
     return cost_s
+
+
+def least_explained(facts: Facts, windows: Sequence[S]) -> tuple[S, float]:
+    """The window with the most time the faults do not explain, and how many seconds of it they do."""
+    spans = explained(facts)
+    costs_s = [faults_cost_s(spans, from_s=window.from_s, to_s=window.to_s) for window in windows]
+    return max(zip(windows, costs_s, strict=True), key=lambda pair: pair[0].duration_s - pair[1])
 
 
 def explained(facts: Facts) -> tuple[Explained, ...]:
@@ -205,9 +215,7 @@ def _was_retired(facts: Facts, views: list[tuple[float, NodeView]], at_s: float)
     if not before:
         return False
     last = before[-1]
-    kind = facts.cluster.node_types.get(last.node_type)
-    own_s = kind.idle_timeout_s if kind else None
-    limit_s = facts.cluster.idle_timeout_s if own_s is None else own_s
+    limit_s = facts.cluster.idle_timeout_of(last.node_type)
     return last.status == "draining" or (last.status == "idle" and last.idle_s >= limit_s - 2.0)
 
 

@@ -25,15 +25,14 @@ class FaultsTookEffect(Property):
         for _, event in facts.history.of(FaultInjected):
             asked.setdefault(event.injection, Asked(event.injection, event.fault, may_miss=False))
         if not asked:
-            return self.passes("no faults were asked for")
+            return self.verdict("pass", "no faults were asked for")
         found = [(one, *_judge_one(facts, one)) for one in asked.values()]
         verdict = merge(judgement for _, judgement, _, _ in found)
         evidence = [record for _, _, _, records in found for record in records]
         bit = sum(1 for _, _, told, _ in found if not told)
         told = "; ".join(f"{one.injection} ({one.fault}) {told}" for one, _, told, _ in found if told)
         summary = f"{bit} of {len(found)} injections took effect and are gone{f': {told}' if told else ''}"
-        say = {"pass": self.passes, "fail": self.fails, "inconclusive": self.unclear}[verdict]
-        return say(summary, evidence, measured=float(bit), bound=float(len(found)), unit="injections")
+        return self.verdict(verdict, summary, evidence, measured=float(bit), bound=float(len(found)), unit="injections")
 
 
 def _judge_one(facts: Facts, asked: Asked) -> tuple[Judgement, str, list[Record]]:

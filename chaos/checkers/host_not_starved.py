@@ -42,10 +42,10 @@ class HostNotStarved(Property):
     def judge(self, facts: Facts) -> Verdict:
         """Inconclusive when the machine was starved, or not watched."""
         if facts.load_from_s is None:
-            return self.unclear("the job never began")
+            return self.verdict("inconclusive", "the job never began")
         found = samples(facts)
         if not found:
-            return self.unclear("the machine was not sampled while the job ran")
+            return self.verdict("inconclusive", "the machine was not sampled while the job ran")
         busy = [r for r, e in found if e.cpu_busy >= facts.bounds.busy_limit]
         share = busy_share(facts)
         bound = NORMAL_SHARE
@@ -53,7 +53,8 @@ class HostNotStarved(Property):
             bound = max(bound, facts.baseline.busy_share + NOISE_SHARE)
         record, least = min(found, key=lambda pair: pair[1].memory_free_mb)
         if least.memory_free_mb < MEMORY_FLOOR_MB:
-            return self.unclear(
+            return self.verdict(
+                "inconclusive",
                 f"only {least.memory_free_mb:.0f} MiB of memory were free: the machine, not Ray, was measured",
                 [record],
                 measured=least.memory_free_mb,
@@ -62,7 +63,8 @@ class HostNotStarved(Property):
             )
         record, least = min(found, key=lambda pair: pair[1].disk_free_mb)
         if least.disk_free_mb < DISK_FLOOR_MB:
-            return self.unclear(
+            return self.verdict(
+                "inconclusive",
                 f"only {least.disk_free_mb:.0f} MiB of disk were free: the machine, not Ray, was measured",
                 [record],
                 measured=least.disk_free_mb,
@@ -71,7 +73,8 @@ class HostNotStarved(Property):
             )
         late = [r for r, e in found if e.lag_s >= LAG_S]
         if len(late) / len(found) > LATE_SHARE:
-            return self.unclear(
+            return self.verdict(
+                "inconclusive",
                 f"the observer itself was {LAG_S:g} s late or more for {len(late)} of {len(found)} samples: "
                 "the machine, not Ray, was measured; free some cores",
                 late,
@@ -81,11 +84,14 @@ class HostNotStarved(Property):
             )
         told = f"CPU at {facts.bounds.busy_limit:.0%} or more in {share:.0%} of {len(found)} samples"
         if share > bound:
-            return self.unclear(
+            return self.verdict(
+                "inconclusive",
                 f"{told}: the machine, not Ray, was measured; free some cores or use a smaller workload",
                 busy,
                 measured=share,
                 bound=bound,
                 unit="share of samples",
             )
-        return self.passes(told, [found[0][0], found[-1][0]], measured=share, bound=bound, unit="share of samples")
+        return self.verdict(
+            "pass", told, [found[0][0], found[-1][0]], measured=share, bound=bound, unit="share of samples"
+        )

@@ -25,7 +25,8 @@ class JobCompletes(Property):
         if finished is None:
             if started and sealed and sealed[1].reason == "deadline":
                 took_s = sealed[0].t_s - started[0].t_s
-                return self.fails(
+                return self.verdict(
+                    "fail",
                     f"the job had not ended at the run's deadline, after {took_s:.1f} s",
                     [started[0], sealed[0]],
                     measured=took_s,
@@ -33,16 +34,19 @@ class JobCompletes(Property):
                     unit="s",
                 )
             what = "the job's end was not recorded" if started else "the job never began"
-            return self.unclear(what, [started[0]] if started else [])
+            return self.verdict("inconclusive", what, [started[0]] if started else [])
         record, event = finished
         evidence = [record] if started is None else [started[0], record]
         took = None if started is None else record.t_s - started[0].t_s
         after = "" if took is None else f" after {took:.1f} s"
         if event.outcome == "interrupted" or (event.outcome == "failed" and facts.cut):
-            return self.unclear(f"the job was ended from outside{after}", evidence, measured=took, unit="s")
+            return self.verdict(
+                "inconclusive", f"the job was ended from outside{after}", evidence, measured=took, unit="s"
+            )
         if event.outcome == "hung":
             dumped = [r for r, _ in facts.history.of(StacksDumped)]
-            return self.fails(
+            return self.verdict(
+                "fail",
                 f"the job had not ended at the run's deadline{after}",
                 [*evidence, *dumped],
                 measured=took,
@@ -51,14 +55,17 @@ class JobCompletes(Property):
             )
         if event.outcome == "failed":
             reason = event.error.strip().splitlines()
-            return self.fails(
+            return self.verdict(
+                "fail",
                 f"the job failed{after}: {reason[-1] if reason else 'no error was given'}",
                 evidence,
                 measured=took,
                 unit="s",
             )
         if started is None:
-            return self.unclear("the job ended well, but its beginning was not recorded", evidence)
+            return self.verdict("inconclusive", "the job ended well, but its beginning was not recorded", evidence)
         if started[1].rows_total == 0:
-            return self.unclear("the job had no rows to compute", evidence)
-        return self.passes(f"the job ended well{after}", evidence, measured=took, bound=facts.deadline_s, unit="s")
+            return self.verdict("inconclusive", "the job had no rows to compute", evidence)
+        return self.verdict(
+            "pass", f"the job ended well{after}", evidence, measured=took, bound=facts.deadline_s, unit="s"
+        )

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from chaos.checkers.demand import at_minimum, live_workers, wanted
 from chaos.checkers.facts import Facts, in_time
+from chaos.demand import at_minimum, live_workers, wanted
 from chaos.events import (
     ClusterSampled,
     NodeJoined,
@@ -178,5 +178,4 @@ def descent(facts: Facts) -> Descent | None:
 
 def longest_idle_timeout_s(facts: Facts) -> float:
     """The longest a worker of any type stays idle before the autoscaler ends it."""
-    own = [kind.idle_timeout_s for kind in facts.cluster.node_types.values()]
-    return max(facts.cluster.idle_timeout_s if one is None else one for one in own)
+    return max(facts.cluster.idle_timeout_of(name) for name in facts.cluster.node_types)

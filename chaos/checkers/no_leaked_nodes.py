@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.checker import Verdict
+from chaos.checker import Judgement, Verdict
 from chaos.checkers.facts import Facts
 from chaos.checkers.property import Property
 from chaos.events import ClusterSampled, NodeJoined, NodeLaunching, WorkloadFinished
@@ -23,17 +23,18 @@ class NoLeakedNodes(Property):
         """Fails on an instance the GCS does not know, a node without an instance, or a launch pending for ever."""
         finished = facts.history.last(WorkloadFinished)
         if finished is None:
-            return self.unclear("the load never ended, so the cluster never came to rest")
+            return self.verdict("inconclusive", "the load never ended, so the cluster never came to rest")
         samples = facts.samples(from_s=finished[0].t_s)
         if not samples:
-            return self.unclear("the cluster was not sampled after the load had ended")
+            return self.verdict("inconclusive", "the cluster was not sampled after the load had ended")
         if facts.history.first(NodeLaunching) is None and facts.history.first(NodeJoined) is None:
-            return self.unclear("no worker ever came or went, so none could leak")
+            return self.verdict("inconclusive", "no worker ever came or went, so none could leak")
         record, last = samples[-1]
         odd = _disagreements(last)
         if not odd:
             workers = sorted(view.node for view in last.nodes if view.node != "head")
-            return self.passes(
+            return self.verdict(
+                "pass",
                 f"Cloud, GCS and autoscaler agree at {record.t_s:.1f} s: {', '.join(workers) or 'no'} workers",
                 [record],
                 measured=0.0,
@@ -44,8 +45,8 @@ class NoLeakedNodes(Property):
         first = min(since, key=lambda r: r.t_s)
         lasted_s = record.t_s - first.t_s
         told = f"{'; '.join(odd.values())}; for {lasted_s:.1f} s"
-        say = self.fails if lasted_s >= facts.bounds.slack_s else self.unclear
-        return say(told, [*since, record], measured=float(len(odd)), bound=0.0, unit="nodes")
+        judgement: Judgement = "fail" if lasted_s >= facts.bounds.slack_s else "inconclusive"
+        return self.verdict(judgement, told, [*since, record], measured=float(len(odd)), bound=0.0, unit="nodes")
 
 
 def _disagreements(sample: ClusterSampled) -> dict[str, str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from chaos.checker import Verdict
 from chaos.checkers.cost import explained, faults_cost_s
-from chaos.checkers.demand import live_workers, needless, wanted
 from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.property import Property
+from chaos.demand import live_workers, needless, wanted
 from chaos.events import (
     ClusterSampled,
     NodeDied,
@@ -61,9 +61,9 @@ class NoOvershoot(Property):
         samples = in_time([(r, s) for r, s in facts.history.of(ClusterSampled) if r.t_s <= facts.watched_to_s])
         instances = _instances(facts, samples)
         if not samples or not any(s.reachable for _, s in samples):
-            return self.unclear("the cluster was not sampled")
+            return self.verdict("inconclusive", "the cluster was not sampled")
         if not instances:
-            return self.unclear("no worker was ever launched, so none could be too many")
+            return self.verdict("inconclusive", "no worker was ever launched, so none could be too many")
         above = self._above_limits(facts, samples, instances)
         if above is not None:
             return above
@@ -73,15 +73,17 @@ class NoOvershoot(Property):
         if lasting:
             worst_s, told, evidence = max(lasting, key=lambda one: one[0])
             if worst_s > bound_s:
-                return self.fails(told, evidence, measured=worst_s, bound=bound_s, unit="s")
-            return self.passes(
+                return self.verdict("fail", told, evidence, measured=worst_s, bound=bound_s, unit="s")
+            return self.verdict(
+                "pass",
                 f"at most {peak} of {facts.cluster.worker_limit} workers; {told}",
                 evidence,
                 measured=worst_s,
                 bound=bound_s,
                 unit="s",
             )
-        return self.passes(
+        return self.verdict(
+            "pass",
             f"at most {peak} of {facts.cluster.worker_limit} workers, none beyond what demand explained",
             [samples[0][0], samples[-1][0]],
             measured=0.0,
@@ -101,7 +103,8 @@ class NoOvershoot(Property):
                 limit = facts.cluster.max_workers if over is None else limits[over]
                 number = len(counted) if over is None else counts[over]
                 names = ", ".join(one.node for one in counted)
-                return self.fails(
+                return self.verdict(
+                    "fail",
                     f"{number} instances{'' if over is None else f' of type {over}'} at {record.t_s:.1f} s,"
                     f" at most {limit} allowed: {names}",
                     [record, *(one.record for one in counted)],
@@ -191,12 +194,9 @@ def _surplus_idle(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) ->
     spans = explained(facts)
     worst: dict[str, tuple[float, str, list[Record]]] = {}
     for record, sample in samples:
-        idle_s = {view.node: view.idle_s for view in sample.nodes}
         for node in needless(sample, facts.cluster, idle_longer_by_s=facts.bounds.overshoot_s):
             view = next(view for view in sample.nodes if view.node == node)
-            kind = facts.cluster.node_types.get(view.node_type)
-            own_s = kind.idle_timeout_s if kind else None
-            over_s = idle_s[node] - (facts.cluster.idle_timeout_s if own_s is None else own_s)
+            over_s = view.idle_s - facts.cluster.idle_timeout_of(view.node_type)
             over_s -= faults_cost_s(spans, from_s=record.t_s - over_s, to_s=record.t_s)
             if over_s > worst.get(node, (0.0,))[0]:
                 told = f"{node} stayed {over_s:.1f} s beyond its idle timeout with nothing to keep it"

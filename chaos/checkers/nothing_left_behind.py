@@ -22,12 +22,13 @@ class NothingLeftBehind(Property):
         """Fails on any leftover; inconclusive when nobody looked."""
         found = facts.history.last(CleanlinessChecked)
         if found is None:
-            return self.unclear("nobody looked for leftovers: run `raychaos heal`")
+            return self.verdict("inconclusive", "nobody looked for leftovers: run `raychaos heal`")
         record, event = found
         if event.leftovers:
             told = "; ".join(event.leftovers[:5])
             more = len(event.leftovers) - 5
-            return self.fails(
+            return self.verdict(
+                "fail",
                 f"left behind: {told}{f'; and {more} more' if more > 0 else ''}. Run `raychaos heal`",
                 [record],
                 measured=float(len(event.leftovers)),
@@ -36,5 +37,7 @@ class NothingLeftBehind(Property):
             )
         later = [r for kind in (FaultInjected, FaultHealed) for r, _ in facts.history.of(kind) if r.seq > record.seq]
         if later:
-            return self.unclear("faults were at work after the last look for leftovers", [record, *later])
-        return self.passes("nothing left behind", [record], measured=0.0, bound=0.0, unit="leftovers")
+            return self.verdict(
+                "inconclusive", "faults were at work after the last look for leftovers", [record, *later]
+            )
+        return self.verdict("pass", "nothing left behind", [record], measured=0.0, bound=0.0, unit="leftovers")

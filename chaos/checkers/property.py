@@ -10,7 +10,6 @@ from chaos.checkers.facts import Facts, facts_of
 from chaos.history import History, Record
 
 EVIDENCE_LIMIT = 40
-_NO_BASELINE = "no baseline: recorded as the baseline"
 
 
 class Property(ABC):
@@ -27,7 +26,7 @@ class Property(ABC):
         """Judges the history."""
         facts = facts_of(history)
         if isinstance(facts, str):
-            return self.unclear(facts)
+            return self.verdict("inconclusive", facts)
         verdict = self.judge(facts)
         cut = facts.cut if not (self.judges_cut_runs and history.sealed) else ""
         if cut and verdict.verdict != "fail":
@@ -39,55 +38,17 @@ class Property(ABC):
     def judge(self, facts: Facts) -> Verdict:
         """The verdict on a history whose spec is known."""
 
-    def passes(
-        self,
-        summary: str,
-        evidence: Iterable[Record] = (),
-        *,
-        measured: float | None = None,
-        bound: float | None = None,
-        unit: str = "",
-    ) -> Verdict:
-        """A verdict `pass`."""
-        return self._verdict("pass", summary, evidence, measured, bound, unit)
-
-    def fails(
-        self,
-        summary: str,
-        evidence: Iterable[Record] = (),
-        *,
-        measured: float | None = None,
-        bound: float | None = None,
-        unit: str = "",
-    ) -> Verdict:
-        """A verdict `fail`."""
-        return self._verdict("fail", summary, evidence, measured, bound, unit)
-
-    def unclear(
-        self,
-        summary: str,
-        evidence: Iterable[Record] = (),
-        *,
-        measured: float | None = None,
-        bound: float | None = None,
-        unit: str = "",
-    ) -> Verdict:
-        """A verdict `inconclusive`."""
-        return self._verdict("inconclusive", summary, evidence, measured, bound, unit)
-
-    def recorded(self, summary: str, evidence: Iterable[Record] = (), *, measured: float, unit: str) -> Verdict:
-        """A verdict `pass` of a run that has no baseline because it is to be one: measured, without a bound."""
-        return self._verdict("pass", f"{summary} ({_NO_BASELINE})", evidence, measured, None, unit)
-
-    def _verdict(
+    def verdict(
         self,
         judgement: Judgement,
         summary: str,
-        evidence: Iterable[Record],
-        measured: float | None,
-        bound: float | None,
-        unit: str,
+        evidence: Iterable[Record] = (),
+        *,
+        measured: float | None = None,
+        bound: float | None = None,
+        unit: str = "",
     ) -> Verdict:
+        """This property's verdict, with the records that are its evidence and, in `unit`, what was measured."""
         return Verdict(
             name=self.name,
             verdict=judgement,
@@ -97,3 +58,30 @@ class Property(ABC):
             bound=None if bound is None else round(bound, 3),
             unit=unit,
         )
+
+    def timed(
+        self,
+        told: str,
+        evidence: Iterable[Record],
+        *,
+        took_s: float,
+        bound_s: float | None,
+        cost_s: float = 0.0,
+        unproven: str = "",
+    ) -> Verdict:
+        """The verdict on a time: fails beyond its bound, of which `cost_s` is what the faults explain.
+
+        A time within it is inconclusive where `unproven` says why it proves nothing. A run that is to be the baseline
+        has no bound: it is only measured.
+        """
+        judgement: Judgement = "pass"
+        if bound_s is not None and took_s > bound_s:
+            judgement, said = "fail", f"{bound_s:.1f} s allowed, of them {cost_s:.1f} s for faults"
+        elif unproven:
+            judgement, said = "inconclusive", unproven
+        elif bound_s is None:
+            said = "no baseline: recorded as the baseline"
+        else:
+            said = f"faults explain {cost_s:.1f} s of it" if cost_s else ""
+        summary = f"{told}; {said}" if said else told
+        return self.verdict(judgement, summary, evidence, measured=took_s, bound=bound_s, unit="s")

@@ -22,7 +22,7 @@ class RowsExactlyOnce(Property):
         found = facts.history.last(RowsVerified)
         if found is None:
             how = {"": "did not end", "ok": "ended well"}.get(facts.outcome, f"ended as {facts.outcome!r}")
-            return self.unclear(f"the job {how}, and its output was not compared")
+            return self.verdict("inconclusive", f"the job {how}, and its output was not compared")
         record, rows = found
         counts = {
             "missing": rows.missing_count,
@@ -32,7 +32,8 @@ class RowsExactlyOnce(Property):
         }
         bad = sum(counts.values())
         if bad == rows.missing_count > 0 and facts.outcome != "ok":
-            return self.unclear(
+            return self.verdict(
+                "inconclusive",
                 f"{bad} of {rows.rows_expected} rows are missing, but the job did not end well, so none was promised",
                 [record],
             )
@@ -40,14 +41,20 @@ class RowsExactlyOnce(Property):
             told = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
             ids = [*rows.missing, *rows.duplicated, *rows.wrong][:5]
             first = f" (first: {', '.join(map(str, ids))})" if ids else ""
-            return self.fails(
-                f"of {rows.rows_expected} rows: {told}{first}", [record], measured=float(bad), bound=0.0, unit="rows"
+            return self.verdict(
+                "fail",
+                f"of {rows.rows_expected} rows: {told}{first}",
+                [record],
+                measured=float(bad),
+                bound=0.0,
+                unit="rows",
             )
         started = facts.history.first(WorkloadStarted)
         if rows.rows_expected == 0:
-            return self.unclear("no rows were expected, so none could be wrong", [record])
+            return self.verdict("inconclusive", "no rows were expected, so none could be wrong", [record])
         if rows.rows_found != rows.rows_expected:
-            return self.fails(
+            return self.verdict(
+                "fail",
                 f"the output holds {rows.rows_found} rows, {rows.rows_expected} were expected",
                 [record],
                 measured=float(abs(rows.rows_found - rows.rows_expected)),
@@ -55,10 +62,13 @@ class RowsExactlyOnce(Property):
                 unit="rows",
             )
         if started is not None and started[1].rows_total not in (0, rows.rows_expected):
-            return self.unclear(
-                f"the oracle expected {rows.rows_expected} rows, the job {started[1].rows_total}", [started[0], record]
+            return self.verdict(
+                "inconclusive",
+                f"the oracle expected {rows.rows_expected} rows, the job {started[1].rows_total}",
+                [started[0], record],
             )
-        return self.passes(
+        return self.verdict(
+            "pass",
             f"all {rows.rows_expected} rows exactly once, contents equal within {rows.tolerance:g}"
             f" (largest difference {rows.max_error:.2g})",
             [record],

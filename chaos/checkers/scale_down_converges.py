@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from chaos.checker import Verdict
 from chaos.checkers.cost import explained, faults_cost_s
-from chaos.checkers.demand import all_workers
 from chaos.checkers.facts import Facts, facts_of
 from chaos.checkers.measure import descent, longest_idle_timeout_s, peak_workers
 from chaos.checkers.property import Property
+from chaos.demand import all_workers
 from chaos.history import History
 
 
@@ -45,28 +45,25 @@ class ScaleDownConverges(Property):
         """Fails when the minimum is not reached within idle timeout, baseline's factor, faults' cost and slack."""
         way = descent(facts)
         if way is None:
-            return self.unclear("the cluster was not sampled after the load had ended")
+            return self.verdict("inconclusive", "the cluster was not sampled after the load had ended")
         if facts.cluster.worker_limit > facts.cluster.min_workers >= peak_workers(facts):
-            return self.unclear("the cluster was never above its minimum, so there was nothing to scale down")
-        evidence = [way.began, way.settled or way.last]
-        minimum = facts.cluster.min_workers
-        cost_s = faults_cost_s(explained(facts), from_s=way.began.t_s, to_s=(way.settled or way.last).t_s)
+            return self.verdict(
+                "inconclusive", "the cluster was never above its minimum, so there was nothing to scale down"
+            )
+        last = way.settled or way.last
+        evidence = [way.began, last]
+        took_s, minimum = way.duration_s, facts.cluster.min_workers
+        cost_s = faults_cost_s(explained(facts), from_s=way.began.t_s, to_s=last.t_s)
         bound_s = scale_down_bound_s(facts, faults_cost_s=cost_s)
-        took_s = way.duration_s
+        unproven = ""
         if way.settled is None:
             left = ", ".join(sorted(all_workers(facts.samples()[-1][1]))) or "none"
             told = f"{took_s:.1f} s after the load: workers {left}, minimum {minimum}"
-            if facts.outcome != "ok":
-                return self.unclear(f"{told}; but the job did not end well and may still hold requests", evidence)
-            if bound_s is None or took_s <= bound_s:
-                return self.unclear(
-                    f"{told}; not watched long enough", evidence, measured=took_s, bound=bound_s, unit="s"
-                )
-            return self.fails(told, evidence, measured=took_s, bound=bound_s, unit="s")
-        told = f"at the minimum of {minimum} worker(s) {took_s:.1f} s after the load"
-        if bound_s is None:
-            return self.recorded(told, evidence, measured=took_s, unit="s")
-        if took_s > bound_s:
-            late = self.fails if facts.outcome == "ok" else self.unclear
-            return late(f"{told}; {bound_s:.1f} s allowed", evidence, measured=took_s, bound=bound_s, unit="s")
-        return self.passes(told, evidence, measured=took_s, bound=bound_s, unit="s")
+            unproven = "not watched long enough"
+        else:
+            told = f"at the minimum of {minimum} worker(s) {took_s:.1f} s after the load"
+        late = way.settled is None or (bound_s is not None and took_s > bound_s)
+        if late and facts.outcome != "ok":
+            held = f"{told}; the job did not end well and may still have held requests"
+            return self.verdict("inconclusive", held, evidence, measured=took_s, bound=bound_s, unit="s")
+        return self.timed(told, evidence, took_s=took_s, bound_s=bound_s, cost_s=cost_s, unproven=unproven)

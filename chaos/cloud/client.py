@@ -85,6 +85,18 @@ class CloudClient:
         """Removes harm."""
         await self._call("DELETE", f"/effects/{effect_id}")
 
+    async def undo_all(self) -> tuple[str, ...]:
+        """Removes all harm, in one call; returns the ids of what was in force.
+
+        Raises:
+            InjectionError: some could not be removed; the rest was.
+        """
+        answer = await self._call("DELETE", "/effects")
+        if answer["failed"]:
+            told = "; ".join(f"{effect}: {why}" for effect, why in answer["failed"].items())
+            raise InjectionError(f"effects could not be undone: {told}")
+        return tuple(answer["undone"])
+
     async def effects(self) -> tuple[str, ...]:
         """Ids of the harm in force."""
         return tuple(item["effect_id"] for item in (await self._call("GET", "/effects"))["effects"])

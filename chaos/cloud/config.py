@@ -74,6 +74,11 @@ class CloudDirectory:
         return self.state / "events.jsonl"
 
     @property
+    def ports(self) -> Path:
+        """Where the head's servers listen, by name, as JSON."""
+        return self.state / "ports.json"
+
+    @property
     def sessions(self) -> Path:
         """The sessions of process nodes ever started: a line `INSTANCE PID:TICKS` each."""
         return self.state / "sessions"

@@ -5,9 +5,10 @@ Shared by the Cloud, which ends its own cluster when its owner is gone, and by t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import RequestException
 
 from chaos.errors import ClusterError
 
@@ -28,7 +30,6 @@ NUMBER_LABEL = "com.docker.compose.container-number"
 ONE_OFF_LABEL = "com.docker.compose.oneoff"
 HASH_LABEL = "com.docker.compose.config-hash"
 
-_GONE = 404
 _CONFLICT = 409
 _ENGINE_LIMIT_S = 60
 _REMOVALS_AT_ONCE = 8
@@ -57,6 +58,24 @@ def engine() -> Any:
             f"no Docker engine answers at {host} ({error}): start it, or point DOCKER_HOST at one that runs"
         ) from error
     return client
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turns what the client library raises into a ClusterError that says what to do; NotFound alone passes as it is."""
+    try:
+        yield
+    except NotFound:
+        raise
+    except APIError as error:
+        raise ClusterError(f"the Docker engine refused: {explain(error)}") from error
+    except RequestException as error:
+        raise ClusterError(
+            f"the Docker engine does not answer ({error}): look whether it runs and is not overloaded, or point "
+            "DOCKER_HOST at one that runs"
+        ) from error
+    except DockerException as error:
+        raise ClusterError(f"the Docker engine could not do it: {error}") from error
 
 
 def _knock(host: str) -> None:

@@ -120,47 +120,19 @@ class Cloud:
         """Accepts a launch of `count` instances; they boot later.
 
         Raises:
-            LaunchRefused: the type is none of this cluster's, or a launch fault answers with an error.
+            LaunchRefused: the type is none of this cluster's, or launch faults answer with an error. Instances that no
+                fault has hits left for are launched all the same, as clouds do that fill a request in part.
         """
         if node_type not in self._config.spec.node_types:
             raise LaunchRefused(
                 f"node type {node_type!r} is none of this cluster's: {', '.join(self._config.spec.node_types)}"
             )
-        request = tags.get(_LAUNCH_REQUEST_TAG, "")
-        effects = self._launch_effects(node_type)
-        for effect in effects:
-            assert effect.launch is not None
-            if effect.launch.error is not None:
-                self._put_effect(effect.model_copy(update={"launches_hit": effect.launches_hit + count}))
-                reason = effect.launch.error
-                self.journal.append(NodeLaunchFailed(node_type=node_type, count=count, reason=reason, request=request))
-                raise LaunchRefused(reason)
-        delays_s = self._delays_s(effects, count)
-        now_s = time.monotonic()
-        launched = []
-        for delay_s in delays_s:
-            number, ordinal = self._state.next_instance, self._state.next_ordinal
-            instance = Instance(
-                instance=f"i-{number:05d}",
-                node=f"w{ordinal}",
-                node_type=node_type,
-                state="pending",
-                tags=dict(tags),
-                asked_monotonic_s=now_s,
-                boot_at_monotonic_s=now_s + delay_s,
-            )
-            self._state = self._state.model_copy(
-                update={
-                    "next_instance": number + 1,
-                    "next_ordinal": ordinal + 1,
-                    "instances": {**self._state.instances, instance.instance: instance},
-                }
-            )
-            launched.append(instance)
-            self.journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
-        self._file.save(self._state)
-        for instance in launched:
-            self._spawn(self._boot(instance.instance))
+        refusals = self._refuse(node_type, count, tags)
+        accepted = count - sum(hit for hit, _ in refusals)
+        launched = self._accept(node_type, accepted, tags)
+        if refusals:
+            reasons = "; ".join(reason for _, reason in refusals)
+            raise LaunchRefused(f"{reasons} ({accepted} of {count} were launched)" if accepted else reasons)
         return launched
 
     async def terminate(self, instance_id: str) -> None:
@@ -256,10 +228,8 @@ class Cloud:
         return await driver.measure_path(self._live(source), self._live(destination), transfer_kib=transfer_kib)
 
     async def harm_seen(self) -> tuple[str, ...]:
-        """What still shows of harm on living nodes, whatever we believe to be in force."""
-        if not isinstance(self._driver, NetworkDriver):
-            return ()
-        return await self._driver.harm_seen([item for item in self.instances() if item.state == "running"])
+        """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
+        return await self._driver.harm_seen(self.instances())
 
     # -- the cluster's own lease ----------------------------------------------------------------------------
 
@@ -310,24 +280,64 @@ class Cloud:
     def _paused(self, instance_id: str) -> bool:
         return any(effect.pause and effect.instance == instance_id for effect in self._state.effects.values())
 
-    def _launch_effects(self, node_type: str) -> list[ActiveEffect]:
+    def _refuse(self, node_type: str, count: int, tags: dict[str, str]) -> list[tuple[int, str]]:
+        """How many of `count` instances launch faults refuse, each so many as it has hits left, and why."""
+        refusals: list[tuple[int, str]] = []
+        for effect, fault in self._launch_effects(node_type):
+            hit = _hits(effect, fault, count - sum(hit for hit, _ in refusals))
+            if fault.error is None or not hit:
+                continue
+            self._put_effect(effect.model_copy(update={"launches_hit": effect.launches_hit + hit}))
+            request = tags.get(_LAUNCH_REQUEST_TAG, "")
+            self.journal.append(NodeLaunchFailed(node_type=node_type, count=hit, reason=fault.error, request=request))
+            refusals.append((hit, fault.error))
+        return refusals
+
+    def _accept(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
+        now_s = time.monotonic()
+        launched = []
+        for delay_s in self._delays_s(node_type, count):
+            number, ordinal = self._state.next_instance, self._state.next_ordinal
+            instance = Instance(
+                instance=f"i-{number:05d}",
+                node=f"w{ordinal}",
+                node_type=node_type,
+                state="pending",
+                tags=dict(tags),
+                asked_monotonic_s=now_s,
+                boot_at_monotonic_s=now_s + delay_s,
+            )
+            self._state = self._state.model_copy(
+                update={
+                    "next_instance": number + 1,
+                    "next_ordinal": ordinal + 1,
+                    "instances": {**self._state.instances, instance.instance: instance},
+                }
+            )
+            launched.append(instance)
+            request = tags.get(_LAUNCH_REQUEST_TAG, "")
+            self.journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
+        self._file.save(self._state)
+        for instance in launched:
+            self._spawn(self._boot(instance.instance))
+        return launched
+
+    def _launch_effects(self, node_type: str) -> list[tuple[ActiveEffect, LaunchFault]]:
         return [
-            effect
+            (effect, effect.launch)
             for effect in self._state.effects.values()
-            if effect.launch is not None
-            and effect.launch.node_type in (None, node_type)
-            and (effect.launch.count is None or effect.launches_hit < effect.launch.count)
+            if effect.launch is not None and effect.launch.node_type in (None, node_type)
         ]
 
-    def _delays_s(self, effects: list[ActiveEffect], count: int) -> list[float]:
+    def _delays_s(self, node_type: str, count: int) -> list[float]:
         """How late each of `count` instances is: of an effect that has hits left, the first of them are."""
         delays_s = [0.0] * count
-        for effect in effects:
-            assert effect.launch is not None
-            most = effect.launch.count
-            hit = count if most is None else min(count, most - effect.launches_hit)
+        for effect, fault in self._launch_effects(node_type):
+            hit = _hits(effect, fault, count)
+            if fault.error is not None or not hit:
+                continue
             self._put_effect(effect.model_copy(update={"launches_hit": effect.launches_hit + hit}))
-            delays_s[:hit] = [max(delay_s, effect.launch.delay_s) for delay_s in delays_s[:hit]]
+            delays_s[:hit] = [max(delay_s, fault.delay_s) for delay_s in delays_s[:hit]]
         return delays_s
 
     async def _enforce_without(self, effect: ActiveEffect) -> None:
@@ -401,7 +411,7 @@ class Cloud:
         self._put(started.model_copy(update={"state": "running", "tags": now.tags, "node": now.node}))
         self.journal.append(NodeStarted(node=now.node, node_type=now.node_type, instance=instance_id))
 
-    async def _end(self, instance_id: str, *, cause: Literal["autoscaler", "killed", "exited"]) -> None:
+    async def _end(self, instance_id: str, *, cause: Literal["autoscaler", "exited"]) -> None:
         instance = self._state.instances[instance_id]
         if self._paused(instance_id):
             await self._driver.resume(instance)
@@ -414,14 +424,15 @@ class Cloud:
                 await asyncio.sleep(STOP_LIMIT_S)
         self._retire(instance_id, cause=cause)
 
-    def _retire(self, instance_id: str, *, cause: Literal["autoscaler", "killed", "exited"]) -> None:
+    def _retire(self, instance_id: str, *, cause: Literal["autoscaler", "exited"]) -> None:
         instance = self._state.instances.get(instance_id)
         if instance is None or instance.state == "terminated":
             return
         effects = {key: item for key, item in self._state.effects.items() if item.instance != instance_id}
         self._state = self._state.model_copy(update={"effects": effects})
         self._put(instance.model_copy(update={"state": "terminated"}))
-        self.journal.append(NodeTerminated(node=instance.node, cause=cause))
+        # Whoever is first to see it go: a node that was killed ended by that.
+        self.journal.append(NodeTerminated(node=instance.node, cause="killed" if instance.killed else cause))
 
     async def _watch(self) -> None:
         while True:
@@ -432,7 +443,7 @@ class Cloud:
                     instance = self._state.instances.get(instance_id)
                     if instance is not None and instance.state == "running":
                         await self._driver.stop(instance, limit_s=0.0)
-                        self._retire(instance_id, cause="killed" if instance.killed else "exited")
+                        self._retire(instance_id, cause="exited")
             except (ChaosError, OSError) as error:
                 self._log.error("looking for ended nodes failed; looking again", error=repr(error))
 
@@ -467,3 +478,8 @@ class Cloud:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a task of the Cloud failed", error=repr(error), exc_info=error)
+
+
+def _hits(effect: ActiveEffect, fault: LaunchFault, count: int) -> int:
+    """How many of `count` instances an effect on launches hits: as many as it has hits left for."""
+    return count if fault.count is None else max(0, min(count, fault.count - effect.launches_hit))

@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,12 +39,13 @@ from chaos.cloud.containers import (
     Container,
     containers_of,
     engine,
-    explain,
+    engine_errors,
     remove_cluster,
     remove_containers,
 )
 from chaos.cloud.driver import NodeLaunch, ResolvedShape
 from chaos.cloud.instances import Instance
+from chaos.cloud.marks import programs
 from chaos.cloud.network import NetworkShaper, Wanted
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.path_probe import measure
@@ -97,7 +99,7 @@ class DockerDriver:
     # -- nodes ----------------------------------------------------------------------------------------------
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
-        """Runs a worker's container."""
+        """Runs a worker's container; goes on with the one that an earlier Cloud made for the same instance."""
         return await self._call(lambda: self._start(instance, launch))
 
     async def adopt_head(self) -> Instance:
@@ -172,16 +174,18 @@ class DockerDriver:
         self._closing = True
         # A start whose caller was cancelled goes on in its thread; what it makes must be there to be found.
         await asyncio.to_thread(wait_for_futures, set(self._in_flight))
-        workers = await asyncio.to_thread(self._members, WORKER)
-        await asyncio.to_thread(lambda: list(self._pool.map(self._keep_log, [item.id for item in workers])))
-        await asyncio.to_thread(remove_containers, self._engine, workers)
+        with engine_errors():
+            workers = await asyncio.to_thread(self._members, WORKER)
+            await asyncio.to_thread(lambda: list(self._pool.map(self._keep_log, [item.id for item in workers])))
+            await asyncio.to_thread(remove_containers, self._engine, workers)
         for handle, kernel in self._kernel.items():
             if kernel.alive() and handle not in {worker.id for worker in workers}:
                 await self._shaper.shape(kernel.pid, Wanted())
 
     async def remove_cluster(self) -> None:
         """Removes what is left of the project, and at last this container itself: nothing stays behind."""
-        await asyncio.to_thread(self._remove_cluster)
+        with engine_errors():
+            await asyncio.to_thread(self._remove_cluster)
 
     # -- networks -------------------------------------------------------------------------------------------
 
@@ -209,9 +213,11 @@ class DockerDriver:
             return PathMeasurement(reachable=False)
 
     async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
-        """What still shows, in the kernel and the engine, of harm done to living nodes."""
+        """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
         seen: list[str] = []
         for instance in instances:
+            if instance.state != "running":
+                continue
             kernel = await self._kernel_of(instance)
             if kernel is None or not kernel.alive():
                 continue
@@ -219,21 +225,24 @@ class DockerDriver:
             found = await self._call(partial(self._inspect, instance.handle))
             if found is not None and found["State"]["Paused"]:
                 seen.append(f"{instance.node}: container paused")
-        return tuple(seen)
+        known = {instance.instance for instance in instances}
+        seen += [
+            f"container {worker.name} of a node that ended"
+            for worker in await self._call(lambda: self._members(WORKER))
+            if worker.labels.get(INSTANCE_LABEL) not in known
+        ]
+        running = await asyncio.to_thread(programs, self._config.mark)
+        return (*seen, *(f"program still running: process {pid}" for pid in running))
 
     # -- inside, on the loop --------------------------------------------------------------------------------
 
     async def _call(self, work: Callable[[], T]) -> T:
-        """Runs blocking work in a thread; what the engine refuses becomes a ClusterError, but for NotFound."""
+        """Runs blocking work in a thread; what goes wrong with the engine becomes a ClusterError, but for NotFound."""
         future = self._pool.submit(work)
         self._in_flight.add(future)
         future.add_done_callback(self._in_flight.discard)
-        try:
+        with engine_errors():
             return await asyncio.wrap_future(future)
-        except NotFound:
-            raise
-        except APIError as error:
-            raise ClusterError(f"the Docker engine refused: {explain(error)}") from error
 
     async def _kernel_of(self, instance: Instance) -> _Kernel | None:
         known = self._kernel.get(instance.handle)
@@ -301,7 +310,7 @@ class DockerDriver:
         if self._closing:
             raise ClusterError("the cluster is ending")
         make_node_directory(self._directory, instance.instance)
-        container = self._engine.containers.create(**self._description(instance, launch))
+        container = self._container_for(instance, launch)
         try:
             container.start()
             found = self._inspect(container.id)
@@ -315,6 +324,20 @@ class DockerDriver:
             raise
         self._shaper.started(found["State"]["Pid"])
         return instance.model_copy(update={"handle": container.id, "address": address})
+
+    def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
+        """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""
+        description = self._description(instance, launch)
+        try:
+            return self._engine.containers.create(**description)
+        except APIError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
+        for found in containers_of(self._engine, *self._labels(), f"{INSTANCE_LABEL}={instance.instance}"):
+            if found.state in ("created", "running"):
+                return self._engine.containers.get(found.id)
+            remove_containers(self._engine, [found])
+        return self._engine.containers.create(**description)
 
     def _description(self, instance: Instance, launch: NodeLaunch) -> dict[str, Any]:
         """What the engine is told of a worker: what compose.yaml says of one, with the node type's limits."""

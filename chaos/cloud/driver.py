@@ -33,6 +33,8 @@ class NodeDriver(Protocol):
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Runs the node; returns the instance with its handle and address.
 
+        What runs already for the same instance is adopted: a Cloud may crash before it has saved what it started.
+
         Raises:
             ClusterError: it could not be run.
         """
@@ -62,6 +64,13 @@ class NodeDriver(Protocol):
         """Thaws the node; harmless when it is not frozen or gone."""
         ...
 
+    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+        """What shows of harm, and of what should have ended, read from where it is; each in a few words.
+
+        `instances` are all there are. Nothing shows on a cluster at rest.
+        """
+        ...
+
     async def tear_down(self) -> None:
         """Ends everything the driver ever started for this cluster, known or not."""
         ...
@@ -77,10 +86,6 @@ class NetworkDriver(Protocol):
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path from inside both nodes' networks."""
-        ...
-
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
-        """What still shows of harm done to the nodes, read from where it is done; each in a few words."""
         ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chaos.cloud.node_process import start_ticks
-from chaos.cloud.ray_start import INSTANCE_VARIABLE, MARK_VARIABLE
+from chaos.cloud.ray_start import INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
 
 _GONE = ("", "Z", "X")
 _SESSION_FIELD = 3
@@ -42,6 +42,20 @@ def marked(mark: str, *, instance: str | None = None) -> Iterator[int]:
         environment = environment_of(pid)
         if environment.get(MARK_VARIABLE) == mark and instance in (None, environment.get(INSTANCE_VARIABLE)):
             yield pid
+
+
+def programs(mark: str) -> list[int]:
+    """Processes of the programs a cluster was given to run beside its head, and of what they started."""
+    return sorted(pid for pid in marked(mark) if PROGRAM_VARIABLE in environment_of(pid))
+
+
+def command_of(pid: int) -> list[str]:
+    """The words of a process's command; empty when it is gone."""
+    try:
+        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in raw.split(b"\0") if word]
 
 
 def processes(mark: str, *, instance: str | None = None, sessions: Iterable[str] = ()) -> list[int]:

@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 
+from chaos.cloud.command import run_to_end
 from chaos.errors import InjectionError
 
 COMMAND_LIMIT_S = 10.0
@@ -28,28 +29,14 @@ async def run_in_network(pid: int, script: str) -> str:
     Raises:
         InjectionError: the script failed, took longer than COMMAND_LIMIT_S, or the process is gone.
     """
-    process = await asyncio.create_subprocess_exec(
-        "nsenter",
-        f"--net={network_of(pid)}",
-        "sh",
-        "-ec",
-        script,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), COMMAND_LIMIT_S)
+        ended = await run_to_end("nsenter", f"--net={network_of(pid)}", "sh", "-ec", script, limit_s=COMMAND_LIMIT_S)
     except asyncio.TimeoutError:
         raise InjectionError(f"a network command did not end within {COMMAND_LIMIT_S:g} s: {script}") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        said = errors.decode(errors="replace").strip().replace("\n", "; ")
-        raise InjectionError(f"a network command failed with status {process.returncode}: {said}")
-    return output.decode(errors="replace")
+    if ended.status:
+        said = ended.errors.strip().replace("\n", "; ")
+        raise InjectionError(f"a network command failed with status {ended.status}: {said}")
+    return ended.output
 
 
 def tcp_socket_in(pid: int) -> socket.socket:

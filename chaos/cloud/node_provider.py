@@ -61,7 +61,11 @@ class CloudNodeProvider(NodeProvider):  # type: ignore[misc]
         return self.internal_ip(node_id)
 
     def create_node(self, node_config: dict[str, Any], tags: dict[str, str], count: int) -> dict[str, Any]:
-        """Asks for `count` instances of one type; raises what the Cloud refuses."""
+        """Asks for `count` instances of one type.
+
+        Raises:
+            CloudRefused: some or all were refused; those that were not are launched, and listed from then on.
+        """
         node_type = node_config.get("node_type") or tags[TAG_RAY_USER_NODE_TYPE]
         answer = self._call("POST", "/instances", {"node_type": node_type, "count": count, "tags": tags})
         return {item["instance"]: item for item in answer["instances"]}

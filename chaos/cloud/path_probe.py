@@ -10,6 +10,7 @@ import statistics
 import struct
 import threading
 import time
+from collections.abc import Sequence
 
 from chaos.cloud.namespaces import tcp_socket_in
 from chaos.cluster import PathMeasurement
@@ -18,8 +19,8 @@ LIMIT_S = 2.0
 _CONNECT_LIMIT_S = 1.5
 _PINGS = 3
 _CHUNK_BYTES = 16 * 1024
-# The first quarter passes in the burst that a limited rate allows, and in TCP's slow start, and is not counted.
-_UNCOUNTED_SHARE = 0.25
+# The first half of the time is not counted: a bucket's burst passes in it, and TCP's slow start.
+_UNCOUNTED_SHARE = 0.5
 # A little of the transfer on its way at a time: more would overflow a slow path's queue, and losses blur the rate.
 _ON_THE_WAY_SHARE = 1 / 16
 _ON_THE_WAY_BYTES = (8 * 1024, 128 * 1024)
@@ -29,8 +30,9 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 def measure(source_pid: int, destination_pid: int, address: str, *, transfer_kib: int) -> PathMeasurement:
     """Connects, sends three bytes there and back, then transfers; returns within LIMIT_S. Blocks: run it in a thread.
 
-    The rate is what arrived after the uncounted beginning by the time it took, in payload megabits a second; a
-    transfer too slow for the limit is measured as far as it got.
+    The rate is what arrived in the second half of the time, in payload megabits a second. Half of the time, not of the
+    bytes: a rate that lets a burst pass and then little would else be taken for a fast path. A transfer too slow for
+    the limit is measured as far as it got.
     """
     deadline_s = time.monotonic() + LIMIT_S
     with tcp_socket_in(destination_pid) as listener, tcp_socket_in(source_pid) as client:
@@ -100,6 +102,7 @@ class _Receiver(threading.Thread):
         self._deadline_s = deadline_s
         self._given_up = False
         self._arrivals: list[tuple[float, int]] = []
+        self._ended_s = 0.0
 
     def give_up(self) -> None:
         """Makes the thread end soon."""
@@ -135,22 +138,30 @@ class _Receiver(threading.Thread):
             except TimeoutError:
                 continue
             if not data:
-                return
+                break
             if pings:
                 pings -= 1
                 connection.sendall(data)
             else:
                 received += len(data)
                 self._arrivals.append((time.monotonic(), received))
+        # What did not arrive counts: of a transfer that was cut short, the silence at its end is part of the rate.
+        self._ended_s = self._arrivals[-1][0] if received == self._size else time.monotonic()
 
     def _over(self) -> bool:
         return self._given_up or time.monotonic() > self._deadline_s
 
     def rate_mbit(self) -> float | None:
-        """Payload megabits a second after the uncounted beginning; None when too little arrived to tell."""
-        skip = self._size * _UNCOUNTED_SHARE
-        counted = [(at_s, size) for at_s, size in self._arrivals if size >= skip]
-        if len(counted) < 2 or counted[-1][0] <= counted[0][0]:
-            return None
-        took_s = counted[-1][0] - counted[0][0]
-        return round((counted[-1][1] - counted[0][1]) * 8 / took_s / 1e6, 4)
+        """Payload megabits a second in the counted part; None when too little arrived to tell."""
+        return rate_of(self._arrivals, self._ended_s)
+
+
+def rate_of(arrivals: Sequence[tuple[float, int]], ended_s: float) -> float | None:
+    """Megabits a second in the second half of the time, from when each so many bytes in all had arrived."""
+    if not arrivals:
+        return None
+    counted_s = arrivals[0][0] + (ended_s - arrivals[0][0]) * _UNCOUNTED_SHARE
+    from_s, before = next((at_s, size) for at_s, size in reversed(arrivals) if at_s <= counted_s)
+    if ended_s <= from_s:
+        return None
+    return round((arrivals[-1][1] - before) * 8 / (ended_s - from_s) / 1e6, 4)

@@ -12,12 +12,22 @@ from collections.abc import Collection
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
-from chaos.cloud.marks import processes, signal_all, state_of
-from chaos.cloud.node_process import start_ticks
-from chaos.cloud.ray_start import DIRECTORY_VARIABLE, loopback_address
+from chaos.cloud.marks import (
+    command_of,
+    environment_of,
+    marked,
+    processes,
+    programs,
+    session_of,
+    signal_all,
+    state_of,
+)
+from chaos.cloud.node_process import children_of, start_ticks
+from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
 from chaos.errors import ClusterError, InjectionError
 
 _POLL_S = 0.05
+_WRAPPER = "chaos.cloud.node_process"
 _END_LIMIT_S = 10.0
 # Workers yield to the head, the Cloud and the nemesis, so that a busy small machine does not make faults late.
 _WORKER_NICENESS = 5
@@ -29,9 +39,26 @@ class ProcessDriver:
     def __init__(self, config: CloudConfig, directory: CloudDirectory) -> None:
         self._config = config
         self._directory = directory
+        # Where an earlier Cloud has been, it may have started what it did not come to remember.
+        self._inherits = (directory.state / "state.json").exists()
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
-        """Starts the node's process group."""
+        """Starts the node's process group; adopts the one that an earlier Cloud started for the same instance."""
+        pid = await asyncio.to_thread(self._wrapper_of, instance) if self._inherits else None
+        if pid is None:
+            pid = await self._spawn(instance, launch)
+        ticks = start_ticks(pid)
+        if ticks is None:
+            logs = self._directory.nodes / instance.instance
+            raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
+        handle = f"{pid}:{ticks}"
+        with self._directory.sessions.open("a") as file:
+            file.write(f"{instance.instance} {handle}\n")
+        return instance.model_copy(
+            update={"handle": handle, "address": loopback_address(self._config, instance.instance)}
+        )
+
+    async def _spawn(self, instance: Instance, launch: NodeLaunch) -> int:
         logs = self._directory.nodes / instance.instance
         logs.mkdir(parents=True, exist_ok=True)
         for path, content in launch.files.items():
@@ -39,7 +66,7 @@ class ProcessDriver:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "chaos.cloud.node_process",
+            _WRAPPER,
             str(self._directory.address),
             str(self._config.orphan_grace_s),
             str(0 if instance.instance == "head" else _WORKER_NICENESS),
@@ -50,15 +77,7 @@ class ProcessDriver:
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        ticks = start_ticks(process.pid)
-        if ticks is None:
-            raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
-        handle = f"{process.pid}:{ticks}"
-        with self._directory.sessions.open("a") as file:
-            file.write(f"{instance.instance} {handle}\n")
-        return instance.model_copy(
-            update={"handle": handle, "address": loopback_address(self._config, instance.instance)}
-        )
+        return process.pid
 
     async def adopt_head(self) -> Instance | None:
         """The Cloud starts the head itself here."""
@@ -89,19 +108,28 @@ class ProcessDriver:
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
     async def pause(self, instance: Instance) -> None:
-        """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on."""
+        """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on.
+
+        Stragglers are the wrapper's descendants: it is their subreaper. Looking for the cluster's mark instead would
+        read the memory of every process of the machine, and waits for those that are busy mapping theirs.
+        """
         self._signal_group(instance, signal.SIGSTOP)
         wrapper = self._pid(instance)
-        if wrapper is not None:
-            signal_all([wrapper], signal.SIGCONT)
+        if wrapper is None:
+            return
+        signal_all([wrapper], signal.SIGCONT)
         stopped: set[int] = set()
-        while fresh := [pid for pid in self._living(instance) if pid != wrapper and pid not in stopped]:
+        while fresh := [pid for pid in children_of(wrapper) if pid not in stopped]:
             signal_all(fresh, signal.SIGSTOP)
             stopped.update(fresh)
 
     async def resume(self, instance: Instance) -> None:
         """SIGCONT to all of the node that is stopped."""
         signal_all([pid for pid in self._living(instance) if state_of(pid) in ("T", "t")], signal.SIGCONT)
+
+    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+        """Processes that are stopped, or outlived their node, or are of a program that should have ended."""
+        return await asyncio.to_thread(self._harm_seen, {instance.instance for instance in instances})
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
@@ -111,6 +139,23 @@ class ProcessDriver:
             if asyncio.get_running_loop().time() > deadline:
                 raise ClusterError(f"processes {remaining} of cluster {self._config.cluster} do not die")
             await asyncio.sleep(_POLL_S)
+
+    def _harm_seen(self, known: set[str]) -> tuple[str, ...]:
+        sessions = self._directory.session_instances()
+        owners = {int(session.partition(":")[0]): instance for session, instance in sessions.items()}
+        ours = processes(self._config.mark, sessions=sessions)
+        seen = [f"stopped process: {pid}" for pid in ours if state_of(pid) in ("T", "t")]
+        for pid in ours:
+            owner = owners.get(session_of(pid)) or environment_of(pid).get(INSTANCE_VARIABLE)
+            if owner is not None and owner not in known:
+                seen.append(f"process {pid} of a node that ended")
+        seen += [f"program still running: process {pid}" for pid in programs(self._config.mark)]
+        return tuple(seen)
+
+    def _wrapper_of(self, instance: Instance) -> int | None:
+        """The node process that runs for an instance already."""
+        found = (pid for pid in marked(self._config.mark, instance=instance.instance) if _WRAPPER in command_of(pid))
+        return next(found, None)
 
     def _signal_group(self, instance: Instance, number: signal.Signals) -> None:
         pid = self._pid(instance)

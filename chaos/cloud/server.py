@@ -160,6 +160,14 @@ def application(
         await cloud.undo(request.match_info["effect"])
         return web.json_response({})
 
+    async def undo_all(_request: web.Request) -> web.Response:
+        effects = [effect.effect_id for effect in cloud.effects()]
+        results = await asyncio.gather(*(cloud.undo(effect) for effect in effects), return_exceptions=True)
+        failed = {
+            name: str(error) or repr(error) for name, error in zip(effects, results, strict=True) if error is not None
+        }
+        return web.json_response({"undone": [name for name in effects if name not in failed], "failed": failed})
+
     async def list_effects(_request: web.Request) -> web.Response:
         return web.json_response({"effects": [effect.model_dump(mode="json") for effect in cloud.effects()]})
 
@@ -206,6 +214,7 @@ def application(
             web.get("/effects", list_effects),
             web.put("/effects/{effect}", apply),
             web.delete("/effects/{effect}", undo),
+            web.delete("/effects", undo_all),
             web.post("/path", path),
             web.post("/owner", owner),
             web.post("/renumber", renumber),
@@ -227,6 +236,17 @@ def free_ports(count: int) -> list[int]:
         for probe in probes:
             probe.bind(("", 0))
         return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def in_use(port: int) -> bool:
+    """Whether somebody listens at a TCP port, on any address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
 
 
 async def serve(directory: CloudDirectory, *, kind: type[Cloud] = Cloud) -> None:
@@ -304,7 +324,7 @@ class Ports:
     """Where the head's servers listen; remembered on disk, for a Cloud that is started again."""
 
     def __init__(self, directory: CloudDirectory, config: CloudConfig) -> None:
-        self._file = directory.state / "ports.json"
+        self._file = directory.ports
         self._in_containers = config.driver == "docker"
         self.host = "" if self._in_containers else f"{config.subnet}.1"
         self._ports: dict[str, int] = json.loads(self._file.read_text()) if self._file.exists() else {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,17 +18,21 @@ from chaos.cloud.instances import StateFile
 from chaos.cloud.marks import all_pids, environment_of, marked, session_of
 from chaos.cloud.ray_start import INSTANCE_VARIABLE
 
+# Of all dumps together; whoever asks for them waits a little longer than that.
+ALL_LIMIT_S = 40.0
 _DUMP_LIMIT_S = 10.0
 _AT_ONCE = 4
 
 
-def dump(pid: int, instance: str, into: Path) -> bool:
-    """Dumps one process; false where it is no Python, or gone."""
+def dump(pid: int, instance: str, into: Path, *, limit_s: float = _DUMP_LIMIT_S) -> bool:
+    """Dumps one process; false where it is no Python, gone, or not dumped within `limit_s`."""
+    if limit_s <= 0.0:
+        return False
     try:
         done = subprocess.run(
             [str(Path(sys.executable).with_name("py-spy")), "dump", "--pid", str(pid)],
             capture_output=True,
-            timeout=_DUMP_LIMIT_S,
+            timeout=limit_s,
             check=False,
         )
     except subprocess.TimeoutExpired:
@@ -39,11 +44,16 @@ def dump(pid: int, instance: str, into: Path) -> bool:
 
 
 def dump_all(directory: CloudDirectory, into: Path) -> int:
-    """Dumps every Python process of a cluster; returns how many."""
+    """Dumps the Python processes of a cluster, as many as `ALL_LIMIT_S` allows; returns how many."""
     into.mkdir(parents=True, exist_ok=True)
+    deadline_s = time.monotonic() + ALL_LIMIT_S
     owners = owners_of(directory)
+
+    def dump_one(pid: int) -> bool:
+        return dump(pid, owners[pid], into, limit_s=min(_DUMP_LIMIT_S, deadline_s - time.monotonic()))
+
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return sum(pool.map(lambda pid: dump(pid, owners[pid], into), owners))
+        return sum(pool.map(dump_one, owners))
 
 
 def owners_of(directory: CloudDirectory) -> dict[int, str]:

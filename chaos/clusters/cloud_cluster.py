@@ -18,7 +18,7 @@ from chaos.cloud.instances import StateFile
 from chaos.cluster import LaunchFault, Node, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
-from chaos.errors import ChaosError, ClusterError, ExceptionGroup
+from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
 from chaos.history import Recorder
 from chaos.home import cluster_root
@@ -28,8 +28,13 @@ RENEW_S = 2.0
 _POLL_S = 0.1
 _STOP_LIMIT_S = 30.0
 _DISK_FLOOR_MB = 1024
+_START_ATTEMPTS = 3
 
 Step = Callable[[str], None]
+
+
+class PortTaken(ClusterError):
+    """A port the cluster had chosen was taken by somebody else before the cluster could listen there."""
 
 
 class CloudCluster(ABC):
@@ -43,6 +48,7 @@ class CloudCluster(ABC):
         self.directory = CloudDirectory(cluster_root(name))
         self._on_step = on_step
         self._client: CloudClient | None = None
+        self._access: tuple[str, str] | None = None
         self._observer: Observer | None = None
         self._renewal: asyncio.Task[None] | None = None
 
@@ -55,6 +61,17 @@ class CloudCluster(ABC):
                 f"there is a cluster named {self.name!r} already; use another --name, or `raychaos down {self.name}`"
             )
         self._require_room()
+        for attempts_left in reversed(range(_START_ATTEMPTS)):
+            try:
+                await self._start_once()
+            except PortTaken:
+                if not attempts_left:
+                    raise
+                self._on_step("another program took a port the cluster had chosen; starting anew, with others")
+            else:
+                return
+
+    async def _start_once(self) -> None:
         try:
             await self._launch_cloud()
             await self._connect()
@@ -118,20 +135,33 @@ class CloudCluster(ABC):
         """Stops recording, and undoes every effect still in force.
 
         Raises:
-            ExceptionGroup: some could not be undone; the others were.
+            InjectionError: some could not be undone; the others were.
         """
-        errors: list[Exception] = []
         try:
-            for effect_id in await self._cloud.effects():
-                try:
-                    await self._cloud.undo(effect_id)
-                except ChaosError as error:
-                    errors.append(error)
+            await self._cloud.undo_all()
         finally:
             if self._observer is not None:
                 await self._observer.detach()
-        if errors:
-            raise ExceptionGroup("effects could not be undone", errors)
+
+    async def abandon(self, *, limit_s: float) -> str:
+        """Undoes all harm in one call, for an owner who leaves without waiting for the rest; says what becomes of it.
+
+        Uses nothing that is under way, and takes no longer than `limit_s`.
+        """
+        kept = self.kept()
+        try:
+            if self._access is not None:
+                client = CloudClient(*self._access, limit_s=limit_s)
+                try:
+                    await client.undo_all()
+                finally:
+                    await client.close()
+        except ChaosError as error:
+            if kept:
+                return f"harm on cluster {self.name!r} ends with its leases, or now by `raychaos heal`: {error}"
+        if kept:
+            return f"harm on cluster {self.name!r} is undone, the cluster stays"
+        return f"cluster {self.name!r} ends by itself within half a minute"
 
     def answers(self) -> bool:
         """Whether this cluster's Cloud runs."""
@@ -158,7 +188,8 @@ class CloudCluster(ABC):
 
     async def leftovers(self) -> tuple[str, ...]:
         """Effects in force, and whatever harm the cluster itself still shows."""
-        return tuple(f"effect in force: {effect}" for effect in await self._cloud.effects()) + await self._harm_seen()
+        effects = tuple(f"effect in force: {effect}" for effect in await self._cloud.effects())
+        return effects + await self._cloud.harm_seen()
 
     def data_directory(self, run_id: str) -> tuple[Path, str]:
         """The directory all nodes share for one run."""
@@ -204,6 +235,10 @@ class CloudCluster(ABC):
         """Removes an effect."""
         await self._cloud.undo(effect_id)
 
+    async def undo_all(self) -> tuple[str, ...]:
+        """Removes every effect; returns the ids of those that were in force."""
+        return await self._cloud.undo_all()
+
     # -- what the kinds differ in ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -227,9 +262,6 @@ class CloudCluster(ABC):
 
     @abstractmethod
     async def _end_cloud(self, *, limit_s: float) -> None: ...
-
-    @abstractmethod
-    async def _harm_seen(self) -> tuple[str, ...]: ...
 
     @abstractmethod
     def _cloud_alive(self) -> bool: ...
@@ -290,6 +322,10 @@ class CloudCluster(ABC):
         """Free shared memory all nodes draw on; None where each has its own."""
         return None
 
+    def _port_taken(self) -> bool:
+        """Whether a head that died as it started did so for want of a port."""
+        return False
+
     def _monitor_log(self) -> Path | None:
         return next((path for path in self._ray_logs().get("head", ()) if path.name == "monitor.log"), None)
 
@@ -301,7 +337,8 @@ class CloudCluster(ABC):
             if time.monotonic() > deadline_s:
                 raise ClusterError(f"the Cloud of cluster {self.name!r} is not up after {self.spec.start_limit_s:g} s")
             await asyncio.sleep(_POLL_S)
-        self._client = CloudClient(self._cloud_url(self.address()), self.directory.token.read_text().strip())
+        self._access = (self._cloud_url(self.address()), self.directory.token.read_text().strip())
+        self._client = CloudClient(*self._access)
 
     async def _until_healthy(self) -> None:
         assert self._client is not None
@@ -310,12 +347,13 @@ class CloudCluster(ABC):
             self._still(deadline_s, "the head was not started")
             await asyncio.sleep(_POLL_S)
         self._observer = Observer(self._client, gcs_address=self.gcs_address(), environment=self._sampler_environment())
-        await self._observer.open()
+        self._observer.open()
         wanted = self.spec.min_workers
         while not (self._observer.head_alive() and self._observer.workers_alive() >= wanted):
             self._still(deadline_s, f"the head is not up with {wanted} workers")
             if not any(node.node == "head" for node in await self._client.nodes()):
-                raise ClusterError(f"the head of cluster {self.name!r} died as it started:\n{self._last_words()}")
+                kind = PortTaken if self._port_taken() else ClusterError
+                raise kind(f"the head of cluster {self.name!r} died as it started:\n{self._last_words()}")
             await asyncio.sleep(_POLL_S)
 
     def _still(self, deadline_s: float, what: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from docker.errors import APIError, ImageNotFound, NotFound
+from docker.errors import ImageNotFound, NotFound
 
 import chaos
 from chaos.cloud.bootstrap import COMPOSE_CLOUD_PORT, compose_config
@@ -25,27 +25,34 @@ from chaos.cloud.containers import (
     PROJECT_LABEL,
     containers_of,
     engine,
+    engine_errors,
     explain,
 )
-from chaos.cloud.ray_start import COMPOSE_DASHBOARD_PORT, COMPOSE_GCS_PORT, INSTANCE_VARIABLE, MARK_VARIABLE
+from chaos.cloud.ray_start import (
+    COMPOSE_DASHBOARD_PORT,
+    COMPOSE_GCS_PORT,
+    INSTANCE_VARIABLE,
+    MARK_VARIABLE,
+    PROGRAM_VARIABLE,
+)
 from chaos.cloud.server import free_ports
+from chaos.cloud.stacks import ALL_LIMIT_S
 from chaos.cluster import NetworkShape, PathMeasurement, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters import image
 from chaos.clusters.cgroups import vitals_of
 from chaos.clusters.cloud_cluster import OWNER_LEASE_S, CloudCluster, Step
-from chaos.clusters.compose_command import IMAGE_VARIABLE, PortTaken, require_compose, run
+from chaos.clusters.compose_command import IMAGE_VARIABLE, require_compose, run
 from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, sweep
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
-_DUMP_LIMIT_S = 60.0
+_DUMP_LIMIT_S = ALL_LIMIT_S + 10.0
 _POLL_S = 0.1
 _STOP_LIMIT_S = 5.0
 _SHARED_MEMORY_SLACK_MB = 128
-_PORT_ATTEMPTS = 3
 _LAST_LINES = 12
 
 T = TypeVar("T")
@@ -84,7 +91,7 @@ class ComposeCluster(CloudCluster):
             INSTANCE_VARIABLE: "head",
             "RAYCHAOS_RAY_ADDRESS": f"{address}:{COMPOSE_GCS_PORT}",
             "RAYCHAOS_NODE_IP": address,
-            "RAYCHAOS_EXECUTION": ticket,
+            PROGRAM_VARIABLE: ticket,
             **environment,
         }
         process = await asyncio.create_subprocess_exec(
@@ -166,23 +173,12 @@ class ComposeCluster(CloudCluster):
         self._config = compose_config(cluster=self.name, mark=mark, spec=self.spec, first_lease_s=OWNER_LEASE_S)
         self.directory.create(self._config, token=secrets.token_urlsafe(24), ray_token=secrets.token_urlsafe(24))
         self._on_step(f"starting the containers of cluster {self.name!r}")
-        await self._up(self._compose_environment(tag, mark))
-
-    async def _up(self, environment: Mapping[str, str]) -> None:
-        for attempts_left in reversed(range(_PORT_ATTEMPTS)):
-            # Chosen here and not by the engine, which would choose anew when it restarts a Cloud that crashed.
-            port = str(free_ports(1)[0])
-            try:
-                await run(
-                    "docker", "compose", "--project-name", self.name, "--file", str(compose_file()), "up", "--detach",
-                    environment={**environment, "RAYCHAOS_CLOUD_PORT": port},
-                    limit_s=_COMMAND_LIMIT_S,
-                )  # fmt: skip
-            except PortTaken:
-                if not attempts_left:
-                    raise
-            else:
-                return
+        await run(
+            "docker", "compose", "--project-name", self.name, "--file", str(compose_file()),
+            "up", "--detach", "--no-build",
+            environment=self._compose_environment(tag, mark),
+            limit_s=_COMMAND_LIMIT_S,
+        )  # fmt: skip
 
     async def _image(self) -> str:
         """The image of this version, made when it is missing; or the one RAYCHAOS_IMAGE names, checked."""
@@ -199,13 +195,11 @@ class ComposeCluster(CloudCluster):
         tag = await asyncio.to_thread(image.image_tag, ours, base_image=self.spec.base_image)
         if not await self._blocking(lambda: self._has_image(tag)):
             self._on_step(f"making the image {tag}; the first time takes minutes")
-            loop = asyncio.get_running_loop()
-            await asyncio.to_thread(
-                image.build,
+            await image.build(
                 ray_version=ours,
                 base_image=self.spec.base_image,
-                on_line=lambda line: _tell(loop, self._on_step, line),
-                use_wheelhouse=await asyncio.to_thread(image.wheelhouse_wanted),
+                on_line=self._on_step,
+                use_wheelhouse=await image.wheelhouse_wanted(),
             )
         # For those who run the Compose file by itself.
         await self._blocking(lambda: self._engine().images.get(tag).tag(*PLAIN_IMAGE.split(":")))
@@ -221,6 +215,8 @@ class ComposeCluster(CloudCluster):
             "RAYCHAOS_GID": str(os.getgid()),
             "RAYCHAOS_HEAD_SHM": f"{self.spec.object_store_mb + _SHARED_MEMORY_SLACK_MB}m",
             "RAYCHAOS_HEALTH_INTERVAL": "1h",
+            # Chosen here and not by the engine, which would choose anew when it restarts a Cloud that crashed.
+            "RAYCHAOS_CLOUD_PORT": str(free_ports(1)[0]),
             # Any free ports: several clusters stand side by side.
             "RAYCHAOS_GCS_PORT": "",
             "RAYCHAOS_DASHBOARD_PORT": "",
@@ -238,17 +234,11 @@ class ComposeCluster(CloudCluster):
         await asyncio.to_thread(remove_directory, self.directory.root)
 
     def _cloud_alive(self) -> bool:
-        try:
-            state = self._service("cloud")["State"]
-        except ClusterError:
-            return False
-        return bool(state["Running"] or state["Restarting"])
+        found = self._find("cloud")
+        return found is not None and bool(found["State"]["Running"] or found["State"]["Restarting"])
 
     def _cloud_url(self, address: Mapping[str, Any]) -> str:  # noqa: ARG002 -- that is the address inside
         return f"http://127.0.0.1:{self._published('cloud', COMPOSE_CLOUD_PORT)}"
-
-    async def _harm_seen(self) -> tuple[str, ...]:
-        return await self._cloud.harm_seen()
 
     def _sampler_environment(self) -> dict[str, str]:
         return {
@@ -272,7 +262,7 @@ class ComposeCluster(CloudCluster):
         return logs
 
     def _last_words(self) -> str:
-        with contextlib.suppress(ClusterError, NotFound, APIError):
+        with contextlib.suppress(ClusterError, NotFound), engine_errors():
             words = []
             for service in ("cloud", "head"):
                 text = self._engine().api.logs(self._service(service)["Id"], tail=_LAST_LINES)
@@ -283,10 +273,12 @@ class ComposeCluster(CloudCluster):
     # -- the engine -----------------------------------------------------------------------------------------
 
     async def _blocking(self, work: Callable[[], T]) -> T:
+        """Runs blocking work in a thread; what goes wrong with the engine becomes a ClusterError."""
         try:
-            return await asyncio.to_thread(work)
-        except APIError as error:
-            raise ClusterError(f"the Docker engine refused: {explain(error)}") from error
+            with engine_errors():
+                return await asyncio.to_thread(work)
+        except NotFound as error:
+            raise ClusterError(f"the Docker engine does not know it: {explain(error)}") from error
 
     def _engine(self) -> Any:
         if self._docker is None:
@@ -299,15 +291,26 @@ class ComposeCluster(CloudCluster):
             self._docker = None
 
     def _service(self, service: str) -> dict[str, Any]:
-        """One service's container, as the engine describes it now."""
+        found = self._find(service)
+        if found is None:
+            raise ClusterError(f"cluster {self.name!r} has no container of service {service!r}")
+        return found
+
+    def _find(self, service: str) -> dict[str, Any] | None:
+        """One service's container, as the engine describes it now.
+
+        Raises:
+            ClusterError: the engine does not answer, so that nothing is known.
+        """
         client = self._engine()
         label = f"{MARK_LABEL}={self._known_config().mark}"
-        for container in containers_of(client, label):
-            if container.service == service:
-                with contextlib.suppress(NotFound):
-                    found: dict[str, Any] = client.api.inspect_container(container.id)
-                    return found
-        raise ClusterError(f"cluster {self.name!r} has no container of service {service!r}")
+        with engine_errors():
+            for container in containers_of(client, label):
+                if container.service == service:
+                    with contextlib.suppress(NotFound):
+                        found: dict[str, Any] = client.api.inspect_container(container.id)
+                        return found
+        return None
 
     def _published(self, service: str, port: int) -> int:
         bindings = self._service(service)["NetworkSettings"]["Ports"].get(f"{port}/tcp")
@@ -390,7 +393,7 @@ class ContainerProcess(LocalProcess):
 
 def _kill_script(ticket: str) -> str:
     """Kills every process that carries the ticket in its environment."""
-    wanted = shlex.quote(f"RAYCHAOS_EXECUTION={ticket}")
+    wanted = shlex.quote(f"{PROGRAM_VARIABLE}={ticket}")
     return (
         "for entry in /proc/[0-9]*; do "
         f"if grep -qzxF {wanted} $entry/environ 2>/dev/null; then kill -KILL ${{entry#/proc/}}; fi; "
@@ -411,11 +414,6 @@ def _move_files(source: Path, into: Path) -> int:
 def compose_file() -> Path:
     """The Compose file, in a checkout or an installed wheel."""
     return image.compose_directory() / "compose.yaml"
-
-
-def _tell(loop: asyncio.AbstractEventLoop, on_step: Step, line: str) -> None:
-    """Hands a line from a builder's thread to the loop, where whoever shows it lives."""
-    loop.call_soon_threadsafe(on_step, line)
 
 
 def _source_root() -> str:

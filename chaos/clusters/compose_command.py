@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 
+from chaos.cloud.command import run_to_end
+from chaos.clusters.cloud_cluster import PortTaken
 from chaos.errors import ClusterError
+from chaos.finish import to_the_end
 
 IMAGE_VARIABLE = "RAYCHAOS_IMAGE"
+_ASK_LIMIT_S = 30.0
+_LEAVE_LIMIT_S = 5.0
+_LINE_LIMIT = 4 * 1024 * 1024
+_TAIL_LINES = 20
+_TAIL_WIDTH = 400
 
 
-class PortTaken(ClusterError):
-    """A port the cluster is to publish is in use."""
+async def kernel_release() -> str:
+    """The release of the kernel that the engine's containers run on.
+
+    Raises:
+        ClusterError: no engine answers.
+    """
+    return (await run("docker", "info", "--format", "{{.KernelVersion}}", limit_s=_ASK_LIMIT_S)).strip()
 
 
 async def require_compose() -> None:
+    """Returns if there is Compose 2.
+
+    Raises:
+        ClusterError: there is none, or an older one.
+    """
     try:
-        version = await run("docker", "compose", "version", "--short", limit_s=30.0)
+        version = await run("docker", "compose", "version", "--short", limit_s=_ASK_LIMIT_S)
     except ClusterError as error:
         if "PATH" in str(error):
             raise
@@ -29,30 +51,87 @@ async def require_compose() -> None:
 
 
 async def run(*command: str, environment: Mapping[str, str] | None = None, limit_s: float) -> str:
-    """Runs a command; its standard output. A failure becomes a ClusterError that says what to do."""
+    """Runs a command to its end; returns its standard output.
+
+    Raises:
+        ClusterError: it failed, or took longer than `limit_s`; says what to do.
+    """
+    try:
+        ended = await run_to_end(*command, limit_s=limit_s, environment=environment)
+    except FileNotFoundError:
+        raise absent(command[0]) from None
+    except asyncio.TimeoutError:
+        raise ClusterError(f"`{' '.join(command[:3])}` did not end within {limit_s:g} s") from None
+    if ended.status:
+        raise remedy(command, ended.errors.strip() or ended.output.strip())
+    return ended.output
+
+
+async def stream(
+    command: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    environment: Mapping[str, str] | None = None,
+    limit_s: float,
+) -> tuple[int, str]:
+    """Runs a long command, hands on its lines as they come, and returns its exit code and last lines.
+
+    `environment` is added to ours. The command does not outlive this call: cancelled, or past its limit, it is
+    interrupted as by Ctrl-C, and killed when it has not ended five seconds later.
+
+    Raises:
+        ClusterError: it is absent, or takes longer than `limit_s`.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=None if environment is None else dict(environment),
+            stderr=asyncio.subprocess.STDOUT,
+            env={**os.environ, **(environment or {})},
+            limit=_LINE_LIMIT,
+            # A Ctrl-C at the terminal is for us; we hand it on.
+            start_new_session=True,
         )
     except FileNotFoundError:
-        raise ClusterError(
-            f"there is no `{command[0]}` on the PATH: install Docker (Debian: apt-get install docker.io)"
-        ) from None
+        raise absent(command[0]) from None
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+    async def follow() -> int:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            said = line.decode(errors="replace").rstrip()
+            # pip lists every package in one line; a message has to stay readable.
+            tail.append(said if len(said) <= _TAIL_WIDTH else said[:_TAIL_WIDTH] + " …")
+            on_line(said)
+        return await process.wait()
+
     try:
-        output, errors = await asyncio.wait_for(process.communicate(), limit_s)
+        return await asyncio.wait_for(follow(), limit_s), "\n".join(tail)
     except asyncio.TimeoutError:
-        raise ClusterError(f"`{' '.join(command[:3])}` did not end within {limit_s:g} s") from None
+        told = "\n".join(tail)
+        raise ClusterError(f"`{' '.join(command[:2])}` did not end within {limit_s:.0f} s:\n{told}") from None
     finally:
         if process.returncode is None:
+            await to_the_end(_end(process))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Interrupts a process, so that it tidies up after itself; kills one that does not listen."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGINT)
+    try:
+        # Its output is read on: a full pipe would keep it from ending.
+        await asyncio.wait_for(process.communicate(), _LEAVE_LIMIT_S)
+    except asyncio.TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
             process.kill()
-            await process.wait()
-    if process.returncode:
-        raise remedy(command, errors.decode(errors="replace").strip() or output.decode(errors="replace").strip())
-    return output.decode(errors="replace")
+        await process.wait()
+
+
+def absent(program: str) -> ClusterError:
+    """What to say where a program is not installed."""
+    return ClusterError(f"there is no `{program}` on the PATH: install it (Debian: apt-get install docker.io)")
 
 
 def remedy(command: tuple[str, ...], said: str) -> ClusterError:

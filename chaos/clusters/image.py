@@ -2,8 +2,8 @@
 
 Two layers of images, so that an edit of raychaos' code costs a second and not minutes:
 
-- `raychaos-runtime:<ray>-<hash>`: Debian, Python, Ray, torch. The hash covers `compose/Dockerfile`,
-  `compose/requirements.txt`, the versions and the base image.
+- `raychaos-runtime:<ray>-<hash>`: Debian, Python, Ray, torch: `compose/Dockerfile` up to its last FROM. The hash covers
+  that, `compose/requirements.txt`, the versions and the base image.
 - `raychaos:<ray>-<hash>`: the runtime plus the packages `chaos`, `faults` and `workloads`, which the hash covers too.
 
 Where this machine's pip takes packages from somewhere a container cannot reach (a directory, a private index, a proxy's
@@ -15,6 +15,7 @@ the default one when there is no wheelhouse), `RAYCHAOS_HOME` (where wheelhouses
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import hashlib
@@ -25,20 +26,22 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
+from chaos.clusters.compose_command import absent, stream
 from chaos.errors import ClusterError
+from chaos.finish import to_the_end
+from chaos.home import home
 
-BASE_IMAGE = "debian:bookworm-slim"
 TORCH_VERSION = "2.13.0"
 
 _REPOSITORY = "raychaos"
 _RUNTIME_REPOSITORY = "raychaos-runtime"
 _PACKAGES = ("chaos", "faults", "workloads")
+_LAST_STAGE = "\nFROM runtime\n"
 _IMAGES_KEPT = 3
 _RUNTIMES_KEPT = 2
 _WHEELHOUSES_KEPT = 2
@@ -51,8 +54,7 @@ _QUESTION_LIMIT_S = 30.0
 _PULL_LIMIT_S = 900.0
 _DOWNLOAD_LIMIT_S = 3600.0
 _BUILD_LIMIT_S = 3600.0
-_TAIL_LINES = 20
-_TAIL_WIDTH = 400
+_TURN_POLL_S = 0.2
 
 # pip settings that a pip inside a container would not have, and that decide what it can reach.
 _PRIVATE_PIP_SETTINGS = frozenset(
@@ -64,7 +66,7 @@ OnLine = Callable[[str], None]
 
 
 def compose_directory() -> Path:
-    """The directory with the Dockerfiles: `compose/` of a checkout, `chaos/_compose` of an installed wheel.
+    """The directory with the Dockerfile: `compose/` of a checkout, `chaos/_compose` of an installed wheel.
 
     Raises ClusterError when neither is there.
     """
@@ -77,12 +79,12 @@ def compose_directory() -> Path:
     )
 
 
-def image_tag(ray_version: str, *, base_image: str = BASE_IMAGE) -> str:
+def image_tag(ray_version: str, *, base_image: str) -> str:
     """The name of the image that `build` makes from the files as they are now; equal content gives an equal name."""
     return _source_tag(ray_version, base_image, _source_files())
 
 
-def wheelhouse_wanted() -> bool:
+async def wheelhouse_wanted() -> bool:
     """Whether `build` should install from wheels fetched by this machine's pip.
 
     `RAYCHAOS_WHEELHOUSE` decides: `always`, `never`, or `auto` (the default), which is yes where pip is configured
@@ -97,42 +99,45 @@ def wheelhouse_wanted() -> bool:
     pip = _pip_command()
     if pip is None:
         return False
-    answer = _ask([*pip, "config", "list"])
+    answer = await _ask([*pip, "config", "list"])
     # One setting a line: `global.index-url='…'`, `:env:.find-links='…'`.
     names = {line.partition("=")[0].rpartition(".")[2] for line in answer.stdout.splitlines()}
     return not names.isdisjoint(_PRIVATE_PIP_SETTINGS)
 
 
-def build(*, ray_version: str, base_image: str = BASE_IMAGE, on_line: OnLine, use_wheelhouse: bool) -> str:
+async def build(*, ray_version: str, base_image: str, on_line: OnLine, use_wheelhouse: bool) -> str:
     """Leaves the image of the present files on the engine and returns its tag; returns at once when it is there.
 
     `on_line` gets the output of pip and docker line by line. Older raychaos images of this Ray version are removed,
-    but for the newest three and those in use. Safe to call from several processes: they take turns.
+    but for the newest three and those in use. Safe to call from several processes: they take turns. Cancelled, it ends
+    pip or docker within seconds, and removes what they had made so far.
 
     Raises ClusterError when there is no docker client, no engine, no permission to use it, no base image, when pip
     cannot fetch the wheels, or when the build fails; the message holds the last lines of what failed.
     """
-    _require_engine()
+    await _require_engine()
     source = _source_files()
     tag = _source_tag(ray_version, base_image, source)
-    if _image_exists(tag):
+    if await _image_exists(tag):
         return tag
-    with _turn(_home() / "image.lock", on_line):
-        if _image_exists(tag):
+    async with _turn(home() / "image.lock", on_line):
+        if await _image_exists(tag):
             return tag
-        runtime = _runtime_tag(ray_version, base_image)
-        if not _image_exists(runtime):
-            _require_base_image(base_image, on_line)
-            wheelhouse = fill_wheelhouse(ray_version, on_line=on_line) if use_wheelhouse else None
-            _build_runtime(runtime, ray_version, base_image, wheelhouse, on_line)
-            _remove_old(f"{_RUNTIME_REPOSITORY}:{ray_version}-*", runtime, _RUNTIMES_KEPT, on_line)
-        _build_source(tag, runtime, source, on_line)
-        _remove_old(f"{_REPOSITORY}:{ray_version}-*", tag, _IMAGES_KEPT, on_line)
-        _report_failure(_docker("image", "prune", "--force", "--filter", "label=raychaos.image=1"), on_line)
+        try:
+            runtime = _runtime_tag(ray_version, base_image)
+            if not await _image_exists(runtime):
+                await _require_base_image(base_image, on_line)
+                wheelhouse = await fill_wheelhouse(ray_version, on_line=on_line) if use_wheelhouse else None
+                await _build_runtime(runtime, ray_version, base_image, wheelhouse, on_line)
+                await _remove_old(f"{_RUNTIME_REPOSITORY}:{ray_version}-*", runtime, _RUNTIMES_KEPT, on_line)
+            await _build_source(tag, runtime, source, on_line)
+            await _remove_old(f"{_REPOSITORY}:{ray_version}-*", tag, _IMAGES_KEPT, on_line)
+        finally:
+            await to_the_end(_remove_untagged(on_line))
     return tag
 
 
-def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
+async def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
     """A directory with every wheel the image needs, fetched once by this machine's pip for the image's Python.
 
     Kept under `RAYCHAOS_HOME` and found again by the hash of the requirements and versions; the newest two stay.
@@ -143,7 +148,7 @@ def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
     """
     requirements = compose_directory() / "requirements.txt"
     parts = (requirements.read_bytes(), ray_version, TORCH_VERSION, _PYTHON_VERSION, platform.machine())
-    root = _home() / "wheelhouse"
+    root = home() / "wheelhouse"
     finished = root / _digest(parts)
     if finished.is_dir():
         return finished
@@ -155,7 +160,7 @@ def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
         )
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="partial-", dir=root) as partial:
-        code, tail = _stream(
+        code, tail = await stream(
             [*pip, "download", "--dest", partial, *_download_target(), "--requirement", str(requirements)],
             on_line,
             environment={"RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION},
@@ -163,15 +168,20 @@ def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
         )
         if code:
             raise ClusterError(f"pip download could not fetch the wheels of {requirements} (exit code {code}):\n{tail}")
-        # mkdtemp's 0700 would keep other users of a shared RAYCHAOS_HOME out.
-        Path(partial).chmod(0o755)
-        Path(partial).rename(finished)
-        # TemporaryDirectory insists on something to remove.
-        Path(partial).mkdir()
-    kept = sorted((path for path in root.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
-    for old in kept[:-_WHEELHOUSES_KEPT]:
-        shutil.rmtree(old)
+        _keep_wheels(Path(partial), finished)
     return finished
+
+
+def _keep_wheels(partial: Path, finished: Path) -> None:
+    """Gives a filled wheelhouse its name, and removes older ones."""
+    # mkdtemp's 0700 would keep other users of a shared RAYCHAOS_HOME out.
+    partial.chmod(0o755)
+    partial.rename(finished)
+    # TemporaryDirectory insists on something to remove.
+    partial.mkdir()
+    houses = [path for path in finished.parent.iterdir() if path.is_dir() and path != partial]
+    for old in sorted(houses, key=lambda path: path.stat().st_mtime)[:-_WHEELHOUSES_KEPT]:
+        shutil.rmtree(old)
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
@@ -187,16 +197,21 @@ def _digest(parts: Sequence[str | bytes]) -> str:
     return digest.hexdigest()[:12]
 
 
+def _stages() -> tuple[str, str]:
+    """The Dockerfile's stages up to the runtime, and the instructions of its last stage, which lays the code on top."""
+    runtime, last, code = (compose_directory() / "Dockerfile").read_text(encoding="utf-8").rpartition(_LAST_STAGE)
+    assert last, "compose/Dockerfile ends with the stage that begins with `FROM runtime`"
+    return f"{runtime}\n", code
+
+
 def _runtime_tag(ray_version: str, base_image: str) -> str:
-    directory = compose_directory()
-    files = [(directory / name).read_bytes() for name in ("Dockerfile", "requirements.txt")]
-    parts: list[str | bytes] = [*files, ray_version, TORCH_VERSION, base_image, _torch_index_url()]
+    parts: list[str | bytes] = [_stages()[0], (compose_directory() / "requirements.txt").read_bytes()]
+    parts += [ray_version, TORCH_VERSION, base_image, _torch_index_url()]
     return f"{_RUNTIME_REPOSITORY}:{ray_version}-{_digest(parts)}"
 
 
 def _source_tag(ray_version: str, base_image: str, source: Mapping[str, bytes]) -> str:
-    parts: list[str | bytes] = [_runtime_tag(ray_version, base_image)]
-    parts.append((compose_directory() / "Dockerfile.source").read_bytes())
+    parts: list[str | bytes] = [_runtime_tag(ray_version, base_image), _stages()[1]]
     for name, content in source.items():
         parts += [name, content]
     return f"{_REPOSITORY}:{ray_version}-{_digest(parts)}"
@@ -217,14 +232,6 @@ def _source_files() -> dict[str, bytes]:
 
 def _torch_index_url() -> str:
     return os.environ.get("RAYCHAOS_TORCH_INDEX_URL", "")
-
-
-def _home() -> Path:
-    given = os.environ.get("RAYCHAOS_HOME")
-    if given:
-        return Path(given)
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "raychaos"
 
 
 # --- the wheelhouse ---------------------------------------------------------------------------------------------------
@@ -254,8 +261,8 @@ def _download_target() -> list[str]:
 # --- the engine -------------------------------------------------------------------------------------------------------
 
 
-def _require_engine() -> None:
-    answer = _docker("version", "--format", "{{.Server.Version}}")
+async def _require_engine() -> None:
+    answer = await _docker("version", "--format", "{{.Server.Version}}")
     if answer.returncode == 0:
         return
     said = answer.stderr.strip() or answer.stdout.strip()
@@ -266,14 +273,14 @@ def _require_engine() -> None:
     raise ClusterError(f"no Docker engine answers ({said}): start it, or point DOCKER_HOST at one that runs")
 
 
-def _image_exists(tag: str) -> bool:
-    return _docker("image", "inspect", "--format", "{{.Id}}", tag).returncode == 0
+async def _image_exists(tag: str) -> bool:
+    return (await _docker("image", "inspect", "--format", "{{.Id}}", tag)).returncode == 0
 
 
-def _require_base_image(base_image: str, on_line: OnLine) -> None:
-    if _image_exists(base_image):
+async def _require_base_image(base_image: str, on_line: OnLine) -> None:
+    if await _image_exists(base_image):
         return
-    code, tail = _stream(["docker", "pull", base_image], on_line, limit_s=_PULL_LIMIT_S)
+    code, tail = await stream(["docker", "pull", base_image], on_line, limit_s=_PULL_LIMIT_S)
     if code:
         raise ClusterError(
             f"the base image {base_image} is not on this machine and cannot be pulled: import it by hand, name another "
@@ -282,53 +289,53 @@ def _require_base_image(base_image: str, on_line: OnLine) -> None:
         )
 
 
-def _build_runtime(tag: str, ray_version: str, base_image: str, wheelhouse: Path | None, on_line: OnLine) -> None:
+async def _build_runtime(tag: str, ray_version: str, base_image: str, wheelhouse: Path | None, on_line: OnLine) -> None:
     arguments = {"BASE_IMAGE": base_image, "RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION}
     arguments["TORCH_INDEX_URL"] = _torch_index_url()
-    with _context() as context:
-        for name in ("Dockerfile", "requirements.txt"):
-            _write(context / name, (compose_directory() / name).read_bytes())
-        staged = context / "wheelhouse"
-        staged.mkdir()
-        for wheel in wheelhouse.glob("*.whl") if wheelhouse else ():
-            # Beside the wheelhouse, on the same file system: several hundred MB that need no copy.
-            os.link(wheel, staged / wheel.name)
-        _docker_build(tag, context, "Dockerfile", arguments, on_line)
+    with _context(_stages()[0]) as context:
+        _write(context / "compose" / "requirements.txt", (compose_directory() / "requirements.txt").read_bytes())
+        if wheelhouse is not None:
+            _link_wheels(wheelhouse, context / "compose" / "wheelhouse")
+        await _docker_build(tag, context, arguments, on_line)
 
 
-def _build_source(tag: str, runtime: str, source: Mapping[str, bytes], on_line: OnLine) -> None:
-    with _context() as context:
-        _write(context / "Dockerfile.source", (compose_directory() / "Dockerfile.source").read_bytes())
+async def _build_source(tag: str, runtime: str, source: Mapping[str, bytes], on_line: OnLine) -> None:
+    with _context(f"FROM {runtime}\n{_stages()[1]}") as context:
         for name, content in source.items():
-            _write(context / "src" / name, content)
-        _docker_build(tag, context, "Dockerfile.source", {"RUNTIME_IMAGE": runtime}, on_line)
+            _write(context / name, content)
+        await _docker_build(tag, context, {}, on_line)
 
 
-def _docker_build(tag: str, context: Path, dockerfile: str, arguments: Mapping[str, str], on_line: OnLine) -> None:
-    command = ["docker", "build", "--network", "host", "--tag", tag, "--file", str(context / dockerfile)]
+async def _docker_build(tag: str, context: Path, arguments: Mapping[str, str], on_line: OnLine) -> None:
+    command = ["docker", "build", "--network", "host", "--tag", tag]
     for name, value in arguments.items():
         command += ["--build-arg", f"{name}={value}"]
     for name in _PROXY_VARIABLES:
         # Without a value the client takes it from the environment; the builder keeps these out of the image.
         command += ["--build-arg", name] if name in os.environ else []
     environment: dict[str, str] = {}
-    if _docker("buildx", "version").returncode:
+    if (await _docker("buildx", "version")).returncode:
         # Without buildx the client has the classic builder only, which leaves a failed step's container behind.
         environment["DOCKER_BUILDKIT"] = "0"
         command += ["--force-rm"]
-    code, tail = _stream([*command, str(context)], on_line, environment=environment, limit_s=_BUILD_LIMIT_S)
+    code, tail = await stream([*command, str(context)], on_line, environment=environment, limit_s=_BUILD_LIMIT_S)
     if code:
         raise ClusterError(f"docker build of {tag} failed (exit code {code}); its last lines:\n{tail}")
 
 
-def _remove_old(reference: str, current: str, keep: int, on_line: OnLine) -> None:
+async def _remove_old(reference: str, current: str, keep: int, on_line: OnLine) -> None:
     """Removes the images a reference pattern matches, but for the current one, the newest, and those in use."""
     # docker lists the newest first.
-    answer = _docker("image", "ls", "--filter", f"reference={reference}", "--format", "{{.Repository}}:{{.Tag}}")
+    answer = await _docker("image", "ls", "--filter", f"reference={reference}", "--format", "{{.Repository}}:{{.Tag}}")
     _report_failure(answer, on_line)
     others = [tag for tag in answer.stdout.split() if tag != current]
     for tag in others[keep - 1 :]:
-        _report_failure(_docker("image", "rm", tag), on_line)
+        _report_failure(await _docker("image", "rm", tag), on_line)
+
+
+async def _remove_untagged(on_line: OnLine) -> None:
+    """Removes what a build leaves without a name: stages, images that lost theirs, and an unfinished build's layers."""
+    _report_failure(await _docker("image", "prune", "--force", "--filter", "label=raychaos.image=1"), on_line)
 
 
 def _report_failure(answer: subprocess.CompletedProcess[str], on_line: OnLine) -> None:
@@ -341,12 +348,19 @@ def _report_failure(answer: subprocess.CompletedProcess[str], on_line: OnLine) -
 
 
 @contextlib.contextmanager
-def _context() -> Iterator[Path]:
-    """An empty build context, gone afterwards; next to the wheelhouses, so that wheels can be linked into it."""
-    home = _home()
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="image-context-", dir=home) as directory:
+def _context(dockerfile: str) -> Iterator[Path]:
+    """A build context, gone afterwards; next to the wheelhouses, so that wheels can be linked into it."""
+    home().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="image-context-", dir=home()) as directory:
+        _write(Path(directory) / "Dockerfile", dockerfile.encode())
         yield Path(directory)
+
+
+def _link_wheels(wheelhouse: Path, into: Path) -> None:
+    into.mkdir()
+    for wheel in wheelhouse.glob("*.whl"):
+        # Beside the wheelhouse, on the same file system: several hundred MB that need no copy.
+        os.link(wheel, into / wheel.name)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -357,92 +371,52 @@ def _write(path: Path, content: bytes) -> None:
     path.chmod(0o644)
 
 
-@contextlib.contextmanager
-def _turn(path: Path, on_line: OnLine) -> Iterator[None]:
+@contextlib.asynccontextmanager
+async def _turn(path: Path, on_line: OnLine) -> AsyncIterator[None]:
     """Holds a lock file, so that processes build one after the other; waits as long as a build may take."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     deadline_s = time.monotonic() + _DOWNLOAD_LIMIT_S + _BUILD_LIMIT_S
     told = False
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline_s:
-                    raise ClusterError(
-                        f"waited too long for another raychaos to finish building: {path} is locked"
-                    ) from None
+    with _opened(path) as file:
+        while not _locked(file):
+            if time.monotonic() > deadline_s:
+                raise ClusterError(f"waited too long for another raychaos to finish building: {path} is locked")
             if not told:
                 on_line("waiting for another raychaos that is building an image")
                 told = True
-            time.sleep(0.2)
+            await asyncio.sleep(_TURN_POLL_S)
         yield
 
 
-def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return _ask(["docker", *arguments])
+def _opened(path: Path) -> IO[str]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("a")
 
 
-def _ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+async def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return await _ask(["docker", *arguments])
+
+
+async def _ask(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Runs a short command and returns its answer, failed or not; ClusterError when it is absent or hangs."""
     try:
-        return subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=_QUESTION_LIMIT_S, check=False
-        )
-    except FileNotFoundError:
-        raise _absent(command[0]) from None
-    except subprocess.TimeoutExpired:
-        raise ClusterError(f"`{' '.join(command)}` did not answer within {_QUESTION_LIMIT_S:.0f} s") from None
-
-
-def _absent(program: str) -> ClusterError:
-    return ClusterError(f"there is no `{program}` on the PATH: install it (Debian: apt-get install docker.io)")
-
-
-def _stream(
-    command: Sequence[str], on_line: OnLine, *, environment: Mapping[str, str] | None = None, limit_s: float
-) -> tuple[int, str]:
-    """Runs a long command, hands on its lines as they come, and returns its exit code and last lines.
-
-    The command does not outlive this call. Raises ClusterError when it is absent or takes longer than `limit_s`.
-    """
-    try:
-        process = subprocess.Popen(
+        return await asyncio.to_thread(
+            subprocess.run,
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             errors="replace",
-            env={**os.environ, **(environment or {})},
+            timeout=_QUESTION_LIMIT_S,
+            check=False,
         )
     except FileNotFoundError:
-        raise _absent(command[0]) from None
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        process.kill()
-
-    timer = threading.Timer(limit_s, expire)
-    timer.daemon = True
-    timer.start()
-    tail: deque[str] = deque(maxlen=_TAIL_LINES)
-    try:
-        assert process.stdout is not None
-        with process.stdout:
-            for line in process.stdout:
-                said = line.rstrip()
-                # pip lists every package in one line; a message has to stay readable.
-                tail.append(said if len(said) <= _TAIL_WIDTH else said[:_TAIL_WIDTH] + " …")
-                on_line(said)
-        code = process.wait()
-    finally:
-        timer.cancel()
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if expired.is_set():
-        raise ClusterError(f"`{' '.join(command[:2])}` did not end within {limit_s:.0f} s:\n" + "\n".join(tail))
-    return code, "\n".join(tail)
+        raise absent(command[0]) from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"`{' '.join(command)}` did not answer within {_QUESTION_LIMIT_S:.0f} s") from None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
@@ -22,7 +24,8 @@ import chaos
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.marks import all_pids, environment_of, processes, signal_all, state_of
 from chaos.cloud.node_process import start_ticks
-from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE
+from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
+from chaos.cloud.server import in_use
 from chaos.cloud.stacks import dump_all
 from chaos.cluster import Process, Vitals
 from chaos.cluster_spec import ClusterSpec
@@ -34,6 +37,9 @@ _SOCKET_PATH_LIMIT = 107
 _SESSION_SOCKET = "/i-00000/session_2000-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _POLL_S = 0.05
 _STOP_LIMIT_S = 5.0
+# What Ray's servers say of a port that is not free, and in which files.
+_TAKEN = re.compile(r"address already in use|already (?:in use|occupied)", re.IGNORECASE)
+_WORDY = (".log", ".out", ".err")
 
 
 class LocalCluster(CloudCluster):
@@ -64,6 +70,7 @@ class LocalCluster(CloudCluster):
                 MARK_VARIABLE: config.mark,
                 DIRECTORY_VARIABLE: str(self.directory.root),
                 INSTANCE_VARIABLE: "head",
+                PROGRAM_VARIABLE: secrets.token_hex(8),
                 "RAYCHAOS_RAY_ADDRESS": address,
                 "RAYCHAOS_NODE_IP": address.rpartition(":")[0],
                 **environment,
@@ -170,10 +177,12 @@ class LocalCluster(CloudCluster):
         config = self._known_config()
         await sweep(config.mark, sessions=self.directory.session_instances(), ray_temp=config.ray_temp)
 
-    async def _harm_seen(self) -> tuple[str, ...]:
-        ours = processes(self._known_config().mark, sessions=self.directory.session_instances())
-        stopped = [pid for pid in ours if state_of(pid) in ("T", "t")]
-        return tuple(f"stopped process: {pid}" for pid in stopped)
+    def _port_taken(self) -> bool:
+        ports: dict[str, int] = json.loads(self.directory.ports.read_text())
+        if any(in_use(port) for port in ports.values()):
+            return True
+        logs = [path for path in self._ray_logs().get("head", ()) if path.suffix in _WORDY and path.is_file()]
+        return any(_TAKEN.search(path.read_text(errors="replace")) for path in logs)
 
     def _cloud_url(self, address: Mapping[str, Any]) -> str:
         return f"http://127.0.0.1:{address['port']}"

@@ -7,6 +7,7 @@ import contextlib
 import json
 import re
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,6 +31,10 @@ from chaos.history import Recorder
 
 SAMPLE_INTERVAL_S = 0.25
 RECORD_AT_LEAST_S = 1.0
+# How long a sampler that ended is waited for before another is started, and how long one must have lived to be well.
+_LEAST_PAUSE_S = 0.5
+_MOST_PAUSE_S = 8.0
+_WELL_AFTER_S = 10.0
 _LINE_LIMIT = 4 * 1024 * 1024
 _LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("instance", re.compile(r"Update instance .*")),
@@ -48,7 +53,6 @@ class Observer:
         self._client = client
         self._gcs_address = gcs_address
         self._environment = environment
-        self._sampler: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._run_tasks: list[asyncio.Task[None]] = []
         self._recorder: Recorder | None = None
@@ -61,34 +65,15 @@ class Observer:
         self._last: ClusterSampled | None = None
         self._last_s = float("-inf")
         self.sample: dict[str, Any] = {"reachable": False, "error": "not asked yet"}
-        self.sampled = asyncio.Event()
 
-    async def open(self) -> None:
-        """Starts the sampler process."""
-        self._sampler = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "chaos.clusters.gcs_sampler",
-            self._gcs_address,
-            str(SAMPLE_INTERVAL_S),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=dict(self._environment),
-            limit=_LINE_LIMIT,
-            start_new_session=True,
-        )
-        self._tasks.append(asyncio.create_task(self._follow_sampler(self._sampler)))
+    def open(self) -> None:
+        """Samples from now on, by a process that is started again whenever it ends."""
+        self._tasks.append(_start(self._keep_sampling()))
 
     async def close(self) -> None:
         """Ends the sampler process."""
         await self.detach()
         await _cancel(self._tasks)
-        if self._sampler is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._sampler.kill()
-            await self._sampler.wait()
-            self._sampler = None
 
     def workers_alive(self) -> int:
         """How many workers the GCS sees alive."""
@@ -97,12 +82,6 @@ class Observer:
     def head_alive(self) -> bool:
         """Whether the GCS sees its own node alive."""
         return any(_is_alive(node) and node["instance"] == "head" for node in self.sample.get("nodes", ()))
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Returns once `condition` holds after a reading. The caller bounds the wait."""
-        while not condition():
-            self.sampled.clear()
-            await self.sampled.wait()
 
     async def attach(self, recorder: Recorder, *, monitor_log: Callable[[], Path | None]) -> None:
         """Begins to record into a history, with workers numbered anew."""
@@ -128,18 +107,44 @@ class Observer:
         self._recorder = None
         await _cancel(self._run_tasks)
 
+    async def _keep_sampling(self) -> None:
+        pause_s = _LEAST_PAUSE_S
+        while True:
+            began_s = time.monotonic()
+            sampler = await asyncio.create_subprocess_exec(
+                *sampler_command(self._gcs_address),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                env=dict(self._environment),
+                limit=_LINE_LIMIT,
+                start_new_session=True,
+            )
+            try:
+                await self._follow_sampler(sampler)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    sampler.kill()
+                await sampler.wait()
+            # Until the next one answers nothing is known, and the history says so.
+            await self._take({"reachable": False, "error": "the process that asks the GCS ended; it is started again"})
+            well = time.monotonic() - began_s >= _WELL_AFTER_S
+            pause_s = _LEAST_PAUSE_S if well else min(2 * pause_s, _MOST_PAUSE_S)
+            await asyncio.sleep(pause_s)
+
     async def _follow_sampler(self, sampler: asyncio.subprocess.Process) -> None:
         assert sampler.stdout is not None
         async for line in sampler.stdout:
-            self.sample = json.loads(line)
-            unknown = {
-                node["instance"] for node in self.sample.get("nodes", ()) if _is_alive(node) and node["instance"]
-            } - self._names.keys()
-            if self._recorder is not None:
-                with contextlib.suppress(ClusterError):
-                    await self._learn_names(only_if=bool(unknown) or self._stale())
-                self._record(self.sample)
-            self.sampled.set()
+            if line.endswith(b"\n"):  # else it died while it wrote
+                await self._take(json.loads(line))
+
+    async def _take(self, sample: dict[str, Any]) -> None:
+        self.sample = sample
+        alive = {node["instance"] for node in sample.get("nodes", ()) if _is_alive(node) and node["instance"]}
+        if self._recorder is not None:
+            with contextlib.suppress(ClusterError):
+                await self._learn_names(only_if=bool(alive - self._names.keys()) or self._stale())
+            self._record(sample)
 
     def _stale(self) -> bool:
         return self._recorder is not None and self._recorder.clock.now_s() - self._last_s >= RECORD_AT_LEAST_S
@@ -239,6 +244,11 @@ class Observer:
                     disk_free_mb=round(psutil.disk_usage("/").free / 2**20),
                 )
             )
+
+
+def sampler_command(gcs_address: str) -> tuple[str, ...]:
+    """What to run to have the GCS asked again and again; see `chaos.clusters.gcs_sampler`."""
+    return (sys.executable, "-m", "chaos.clusters.gcs_sampler", gcs_address, str(SAMPLE_INTERVAL_S))
 
 
 def _is_alive(node: Mapping[str, Any]) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, TypeAlias
 
 from chaos.cluster_spec import ClusterSpec
+from chaos.demand import workers_for, workers_wanted
 from chaos.events import (
     BatchCompleted,
     BatchInvoked,
@@ -17,13 +17,6 @@ from chaos.events import (
     FaultHealed,
     FaultInjected,
     HostSampled,
-    NodeDied,
-    NodeJoined,
-    NodeLaunchFailed,
-    NodeLaunching,
-    NodeStarted,
-    NodeTerminated,
-    NodeTerminating,
     PhaseBegan,
     RunOpened,
     RunSealed,
@@ -33,9 +26,9 @@ from chaos.events import (
 )
 from chaos.history import Record
 from chaos.report.describe import describe, number, on
-from chaos.report.scaling import nodes_for, spec_of, wanted_by_sample
+from chaos.report.lives import Life, LifeState, lives_after
+from chaos.report.scaling import idle_workers, spec_of
 
-NodeState: TypeAlias = Literal["launching", "up", "leaving"]
 _RATE_WINDOW_S = 6.0
 _LAST_EVENTS = 8
 
@@ -61,14 +54,14 @@ class ActiveFault:
 
 @dataclass(frozen=True)
 class LiveState:
-    """A run so far. `workers` are those not gone, without the head; `wanted` is None while nothing tells it."""
+    """A run so far; `wanted` is None while nothing tells how many workers are."""
 
     now_s: float = 0.0
     title: str = ""
     phase: str = ""
     phase_since_s: float = 0.0
     spec: ClusterSpec | None = None
-    workers: Mapping[str, NodeState] = field(default_factory=lambda: MappingProxyType({}))
+    lives: Mapping[str, Life] = field(default_factory=lambda: MappingProxyType({}))
     idle: int = 0
     wanted: int | None = None
     demand_known: bool = False
@@ -93,8 +86,9 @@ class LiveState:
             return self.at(record.t_s)
         words = describe(event)
         events = (*self.events, (record.t_s, words))[-_LAST_EVENTS:] if words else self.events
-        state = replace(self, now_s=max(self.now_s, record.t_s), events=events)
-        return state._run(record.t_s, event)._nodes(event)._work(record.t_s, event)._harm(event)
+        lives = lives_after(self.lives, record)
+        state = replace(self, now_s=max(self.now_s, record.t_s), events=events, lives=lives)
+        return state._run(record.t_s, event)._sampled(event)._work(record.t_s, event)._harm(event)
 
     def _run(self, t_s: float, event: Event) -> LiveState:
         if isinstance(event, RunOpened):
@@ -106,37 +100,20 @@ class LiveState:
             return replace(self, ended=event.reason, faults=())
         return self
 
-    def _nodes(self, event: Event) -> LiveState:
-        if isinstance(event, (NodeLaunching, NodeStarted)):
-            return self if self.workers.get(event.node) == "up" else self._with(event.node, "launching")
-        if isinstance(event, NodeJoined):
-            return self._with(event.node, "up")
-        if isinstance(event, NodeTerminating):
-            return self._with(event.node, "leaving")
-        if isinstance(event, (NodeTerminated, NodeDied)) or (
-            isinstance(event, NodeLaunchFailed) and event.node is not None
-        ):
-            left = {node: state for node, state in self.workers.items() if node != event.node}
-            return replace(self, workers=MappingProxyType(left))
-        if isinstance(event, ClusterSampled) and event.reachable:
-            idle = sum(view.node != "head" and view.status == "idle" for view in event.nodes)
-            wanted = self.wanted
-            if not self.demand_known and self.spec is not None and self.finished_s is None:
-                wanted = wanted_by_sample(event, self.spec)
-            return replace(self, idle=idle, wanted=wanted)
-        return self
-
-    def _with(self, node: str, state: NodeState) -> LiveState:
-        if node == "head":
+    def _sampled(self, event: Event) -> LiveState:
+        if not isinstance(event, ClusterSampled) or not event.reachable:
             return self
-        return replace(self, workers=MappingProxyType({**self.workers, node: state}))
+        wanted = self.wanted
+        if not self.demand_known and self.spec is not None and self.finished_s is None:
+            wanted = workers_wanted(event, self.spec)
+        return replace(self, idle=idle_workers(event), wanted=wanted)
 
     def _work(self, t_s: float, event: Event) -> LiveState:
         if isinstance(event, WorkloadStarted):
             begun = ((t_s, 0),)
             return replace(self, workload=event.workload, rows_total=event.rows_total, recent=begun)
         if isinstance(event, DemandChanged) and self.spec is not None:
-            return replace(self, wanted=nodes_for(event.bundles, self.spec), demand_known=True)
+            return replace(self, wanted=workers_for(event.bundles, self.spec), demand_known=True)
         if isinstance(event, WorkloadProgressed):
             points = (*self.recent, (t_s, event.rows_done))
             while len(points) > 2 and points[1][0] <= t_s - _RATE_WINDOW_S:
@@ -161,12 +138,15 @@ class LiveState:
     @property
     def launching(self) -> int:
         """Workers asked for that have not joined."""
-        return sum(state == "launching" for state in self.workers.values())
+        return self._workers("pending", "booting")
 
     @property
     def up(self) -> int:
         """Workers the GCS has seen join and that nobody ended."""
-        return sum(state == "up" for state in self.workers.values())
+        return self._workers("up")
+
+    def _workers(self, *states: LifeState) -> int:
+        return sum(life.state_at(self.now_s) in states for node, life in self.lives.items() if node != "head")
 
     @property
     def rows_per_s(self) -> float:

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from pydantic import ValidationError
 
 from chaos.cluster_spec import ClusterSpec
-from chaos.events import (
-    ClusterSampled,
-    Demand,
-    DemandChanged,
-    NodeDied,
-    NodeJoined,
-    NodeLaunchFailed,
-    NodeLaunching,
-    NodeStarted,
-    NodeTerminated,
-    NodeTerminating,
-    PhaseBegan,
-    RunOpened,
-    WorkloadFinished,
-)
+from chaos.demand import workers_for, workers_wanted
+from chaos.events import ClusterSampled, DemandChanged, PhaseBegan, RunOpened, WorkloadFinished
 from chaos.history import History
-
-LaneState: TypeAlias = Literal["pending", "booting", "up", "draining", "lost"]
+from chaos.report.lives import Life, LifeState, lives_after
 
 
 @dataclass(frozen=True)
 class Span:
     """A node in one state for a while."""
 
-    state: LaneState
+    state: LifeState
     begin_s: float
     end_s: float
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One node's life.
-
-    `pending`: asked for; `booting`: its instance runs; `up`: the GCS sees it; `draining`: being terminated; `lost`:
-    dead, but the Cloud or the GCS does not know yet. `cause` is why it ended, empty while it lives.
-    """
+    """One node's life as a lane of its states; `cause` is why it ended, empty while it lives."""
 
     node: str
     node_type: str
@@ -57,44 +36,6 @@ class Lane:
     joined_s: float | None = None
     ended_s: float | None = None
     cause: str = ""
-
-
-@dataclass
-class _Life:
-    node_type: str = ""
-    launched_s: float | None = None
-    started_s: float | None = None
-    joined_s: float | None = None
-    terminating_s: float | None = None
-    died_s: float | None = None
-    terminated_s: float | None = None
-    cause: str = ""
-
-    def moments(self) -> list[float]:
-        times = (
-            self.launched_s,
-            self.started_s,
-            self.joined_s,
-            self.terminating_s,
-            self.died_s,
-            self.terminated_s,
-        )
-        return sorted({t for t in times if t is not None})
-
-    def state_at(self, t_s: float) -> LaneState | None:
-        def had(moment_s: float | None) -> bool:
-            return moment_s is not None and moment_s <= t_s
-
-        if had(self.terminated_s):
-            undetected = self.died_s is not None and had(self.joined_s) and not had(self.died_s)
-            return "lost" if undetected and self.cause in ("killed", "exited") else None
-        if had(self.died_s):
-            return "lost"
-        if had(self.terminating_s):
-            return "draining"
-        if had(self.joined_s):
-            return "up"
-        return "booting" if had(self.started_s) else "pending"
 
 
 def ordinal(node: str) -> tuple[int, str]:
@@ -107,38 +48,14 @@ def ordinal(node: str) -> tuple[int, str]:
 
 def lanes(history: History) -> tuple[Lane, ...]:
     """Every node the history names, the head first, then by launch ordinal."""
-    lives = _lives(history)
+    lives: Mapping[str, Life] = {}
+    for record in history:
+        lives = lives_after(lives, record)
     end_s = max((record.t_s for record in history), default=0.0)
     return tuple(_lane(node, lives[node], end_s) for node in sorted(lives, key=ordinal))
 
 
-def _lives(history: History) -> dict[str, _Life]:
-    lives: dict[str, _Life] = defaultdict(_Life)
-    for record in history:
-        event, t_s = record.event, record.t_s
-        if isinstance(event, NodeLaunching):
-            lives[event.node].node_type, lives[event.node].launched_s = event.node_type, t_s
-        elif isinstance(event, NodeStarted):
-            lives[event.node].node_type, lives[event.node].started_s = event.node_type, t_s
-        elif isinstance(event, NodeJoined):
-            lives[event.node].node_type, lives[event.node].joined_s = event.node_type, t_s
-        elif isinstance(event, NodeTerminating):
-            lives[event.node].terminating_s = t_s
-        elif isinstance(event, NodeDied):
-            lives[event.node].died_s = t_s
-        elif isinstance(event, NodeTerminated):
-            lives[event.node].terminated_s, lives[event.node].cause = t_s, event.cause
-        elif isinstance(event, NodeLaunchFailed) and event.node is not None:
-            lives[event.node].terminated_s, lives[event.node].cause = t_s, "launch failed"
-        elif isinstance(event, ClusterSampled):
-            for view in event.nodes:
-                life = lives[view.node]
-                if life.joined_s is None:
-                    life.node_type, life.joined_s = view.node_type, t_s
-    return lives
-
-
-def _lane(node: str, life: _Life, end_s: float) -> Lane:
+def _lane(node: str, life: Life, end_s: float) -> Lane:
     moments = life.moments()
     spans: list[Span] = []
     for place, begin_s in enumerate(moments):
@@ -173,13 +90,6 @@ class Steps:
         place = bisect_right(self.times_s, t_s)
         return self.values[place - 1] if place else 0
 
-    def mean(self, begin_s: float, end_s: float) -> float:
-        """The mean value over a window; the value at its start for an empty one."""
-        if end_s <= begin_s:
-            return float(self.at(begin_s))
-        cuts = [begin_s, *(t for t in self.times_s if begin_s < t < end_s), end_s]
-        return sum(self.at(a) * (b - a) for a, b in itertools.pairwise(cuts)) / (end_s - begin_s)
-
     @property
     def peak(self) -> int:
         """The largest value; 0 where there is none."""
@@ -213,25 +123,18 @@ class WorkerCounts:
 def worker_counts(history: History) -> WorkerCounts:
     """The counts of a history; `wanted` follows the workload's own demand, or else what the samples show waiting."""
     workers = [lane for lane in lanes(history) if lane.node != "head"]
-    spec = cluster_spec(history)
+    opened = history.first(RunOpened)
+    spec = spec_of(opened[1]) if opened else None
     return WorkerCounts(
         wanted=_wanted(history, spec),
         launching=_overlapping(workers, ("pending", "booting")),
         up=_overlapping(workers, ("up",)),
         idle=steps(
-            (record.t_s, sum(view.node != "head" and view.status == "idle" for view in sample.nodes))
-            for record, sample in history.of(ClusterSampled)
-            if sample.reachable
+            (record.t_s, idle_workers(sample)) for record, sample in history.of(ClusterSampled) if sample.reachable
         ),
         least=spec.min_workers if spec else None,
         most=spec.worker_limit if spec else None,
     )
-
-
-def cluster_spec(history: History) -> ClusterSpec | None:
-    """The cluster's spec as the run recorded it; None when it recorded none that this version reads."""
-    opened = history.first(RunOpened)
-    return spec_of(opened[1]) if opened else None
 
 
 def spec_of(opened: RunOpened) -> ClusterSpec | None:
@@ -242,33 +145,18 @@ def spec_of(opened: RunOpened) -> ClusterSpec | None:
         return None
 
 
-def nodes_for(demands: Sequence[Demand], spec: ClusterSpec) -> int:
-    """How many workers hold the demands, each on the first type that fits, shapes sharing nodes; within the limits."""
-    load: dict[str, float] = defaultdict(float)
-    for demand in demands:
-        for name, node_type in spec.node_types.items():
-            held = node_type.holds(demand.shape)
-            if held and any(amount > 0 for amount in demand.shape.values()):
-                load[name] += demand.count / held
-                break
-    wanted = sum(math.ceil(share - 1e-9) for share in load.values())
-    return max(spec.min_workers, min(wanted, spec.worker_limit))
-
-
-def wanted_by_sample(sample: ClusterSampled, spec: ClusterSpec) -> int:
-    """Workers in use plus those that would hold what waits, within the limits."""
-    used = sum(view.node != "head" and view.status == "running" for view in sample.nodes)
-    waiting = nodes_for(sample.demands, spec) if sample.demands else 0
-    return max(spec.min_workers, min(used + waiting, spec.worker_limit))
+def idle_workers(sample: ClusterSampled) -> int:
+    """How many workers the GCS sees idle."""
+    return sum(view.node != "head" and view.status == "idle" for view in sample.nodes)
 
 
 def _wanted(history: History, spec: ClusterSpec | None) -> Steps:
     if spec is None:
         return Steps()
-    changes = [(record.t_s, nodes_for(event.bundles, spec)) for record, event in history.of(DemandChanged)]
+    changes = [(record.t_s, workers_for(event.bundles, spec)) for record, event in history.of(DemandChanged)]
     if not changes:
         changes = [
-            (record.t_s, wanted_by_sample(sample, spec))
+            (record.t_s, workers_wanted(sample, spec))
             for record, sample in history.of(ClusterSampled)
             if sample.reachable
         ]
@@ -279,7 +167,7 @@ def _wanted(history: History, spec: ClusterSpec | None) -> Steps:
     return steps(changes)
 
 
-def _overlapping(workers: Sequence[Lane], states: Sequence[LaneState]) -> Steps:
+def _overlapping(workers: Sequence[Lane], states: Sequence[LifeState]) -> Steps:
     edges: dict[float, int] = defaultdict(int)
     for lane in workers:
         for span in lane.spans:

@@ -58,7 +58,7 @@ def parse_verdict(text: str | bytes) -> RunVerdict:
     try:
         data = json.loads(text)
     except ValueError as error:
-        raise InvalidSpec(f"not a verdict: no JSON ({error}); `raychaos check RUN` writes it again") from error
+        raise InvalidSpec(f"not a verdict: no JSON ({error}); `raychaos check RUN --json` prints one") from error
     if not isinstance(data, Mapping):
         raise InvalidSpec(f"not a verdict: expected a JSON object, found {type(data).__name__}")
     try:
@@ -67,7 +67,7 @@ def parse_verdict(text: str | bytes) -> RunVerdict:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise InvalidSpec(
-            f"not a verdict of this version: {place}: {first['msg']}; `raychaos check RUN` writes it again"
+            f"not a verdict of this version: {place}: {first['msg']}; `raychaos check RUN --json` prints one"
         ) from error
 
 

@@ -7,6 +7,7 @@ import asyncio
 import functools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from chaos.events import ClusterSampled, FaultInjected, WorkloadFinished, Worklo
 from chaos.history import History
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import create
+from chaos.workload import EVENT_PREFIX
 from tests.bench import bare
 from tests.live.lab import Silence
 
@@ -38,6 +40,9 @@ REPEATS = 3
 LATENESS_BOUND_MS = {"local": 50.0, "compose": 250.0}
 PAUSES = 40
 JOB = "{name: batch_inference, rows: 1280}"
+WATCH_REPEATS = 5
+FIXED_NODES = "{resources: {CPU: 2, GPU: 1}, min_workers: 2, max_workers: 2}"
+FIXED_JOB = "{name: batch_inference, rows: 1280, min_actors: 2, max_actors: 2}"
 
 
 def tell(name: str, value: float, bound: float, unit: str, **more: object) -> None:
@@ -106,7 +111,7 @@ async def on_fresh(kind: str, store: Path, wanted: RunSpec) -> History:
 
 
 async def warm_run(kind: str, store: Path) -> None:
-    """A run on a warm cluster by the command: its turn-around, its peak memory, and what watching it costs."""
+    """A run on a warm cluster by the command: its turn-around, and its peak memory."""
     wanted = spec(kind, f"workload: {JOB}\n")
     cluster = CLUSTERS[kind](f"bench-warm-{os.getpid()}", wanted.cluster)
     await cluster.start()
@@ -126,8 +131,61 @@ async def warm_run(kind: str, store: Path) -> None:
         wall_s=round(wall_s, 1),
         job_s=round(job_s, 1),
     )
-    tell(f"{kind}.runner_peak_memory", peak_mib, 250.0, "MiB")
-    tell(f"{kind}.watching_cost", cpu_s / (wall_s * (os.cpu_count() or 1)), 0.02, "share of the machine's CPU time")
+    tell(f"{kind}.runner_peak_memory", peak_mib, 250.0, "MiB",
+         cpu_share=round(cpu_s / (wall_s * (os.cpu_count() or 1)), 4))  # fmt: skip
+
+
+async def watching_cost(kind: str, store: Path) -> None:
+    """What sampling and recording cost a fault-free job: its duration watched, against unwatched; in turn."""
+    wanted = spec(kind, f"cluster: {{node_types: {{gpu: {FIXED_NODES}}}}}\nworkload: {FIXED_JOB}\n")
+    cluster = CLUSTERS[kind](f"bench-watch-{os.getpid()}", wanted.cluster)
+    await cluster.start()
+    ratios, watched, unwatched = [], [], []
+    try:
+        await cluster.keep()
+        await on_warm(cluster, store, wanted)  # the first job on a cluster also starts Ray's workers
+        for _ in range(WATCH_REPEATS):
+            watched.append(_job_s(await on_warm(cluster, store, wanted)))
+            await cluster.release()
+            unwatched.append(await unwatched_job_s(cluster, wanted))
+            await cluster.attach()
+            ratios.append(watched[-1] / unwatched[-1])
+    finally:
+        await cluster.stop()
+    tell(
+        f"{kind}.watching_cost",
+        1.0 - 1.0 / statistics.median(ratios),
+        0.02,
+        "share of the fault-free throughput",
+        spread=[round(1.0 - 1.0 / ratio, 4) for ratio in sorted(ratios)],
+        watched_s=_rounded(watched),
+        unwatched_s=_rounded(unwatched),
+    )
+
+
+async def on_warm(cluster: CloudCluster, store: Path, wanted: RunSpec) -> History:
+    """One run without a baseline on a cluster that is there."""
+    campaign = Campaign(cluster, store=store, versions=versions(), view=Silence)
+    return await campaign.run(wanted, create(store, wanted), baseline=None)
+
+
+async def unwatched_job_s(cluster: CloudCluster, wanted: RunSpec) -> float:
+    """The same job by its driver alone, from the start of its load to its end."""
+    workload = wanted.workload
+    here, on_nodes = cluster.data_directory("unwatched")
+    process = await cluster.execute(
+        workload.driver_module,
+        ("--params", workload.model_dump_json()),
+        environment={"RAYCHAOS_DATA": on_nodes, **workload.environment()},
+    )
+    at_s: dict[str, float] = {}
+    async for line in process.lines():
+        if line.startswith(EVENT_PREFIX):
+            event = json.loads(line.removeprefix(EVENT_PREFIX))
+            at_s[event["kind"]] = event["monotonic_s"]
+    assert await process.wait() == 0, "the unwatched job failed"
+    shutil.rmtree(here)
+    return at_s["workload.finished"] - at_s["workload.started"]
 
 
 def _command(cluster: CloudCluster, store: Path) -> tuple[float, float, float]:
@@ -195,6 +253,7 @@ def main() -> None:
                 "start_ratio": functools.partial(start_ratio, kind),
                 "lateness_p99": functools.partial(lateness, kind, store),
                 "warm": functools.partial(warm_run, kind, store),
+                "watching_cost": functools.partial(watching_cost, kind, store),
             }
             for name, measure in parts.items():
                 if not options.only or any(word in name for word in options.only):

@@ -92,7 +92,10 @@ def opened(
 
 @dataclass
 class Worker:
-    """One worker's life in a made-up run; `kill_s` and `dead_s` are when it is killed, and seen dead by the GCS."""
+    """One worker's life in a made-up run; `kill_s` and `dead_s` are when it is killed, and seen dead by the GCS.
+
+    `holds` are the resources it joins with.
+    """
 
     node: str
     launch_s: float
@@ -102,6 +105,7 @@ class Worker:
     dead_s: float | None = None
     gone_s: float = 48.0
     node_type: str = "gpu"
+    holds: dict[str, float] = field(default_factory=lambda: dict(NODE))
 
     def cloud(self, t_s: float) -> CloudState | None:
         """The instance's state at a moment; None when there is none."""
@@ -122,8 +126,8 @@ class Worker:
             node_type=self.node_type,
             status="running" if busy else "idle",
             idle_s=0.0 if busy else t_s - self.busy_to_s,
-            total=NODE,
-            available={"CPU": 1.0} if busy else NODE,
+            total=self.holds,
+            available={"CPU": 1.0} if busy else self.holds,
         )
 
     def events(self) -> list[Timed]:
@@ -133,7 +137,9 @@ class Worker:
             (self.join_s - 1.0, NodeStarted(node=self.node, node_type=self.node_type, instance=f"i-{self.node}")),
             (
                 self.join_s,
-                NodeJoined(node=self.node, node_type=self.node_type, ray_node_id=f"id-{self.node}", resources=NODE),
+                NodeJoined(
+                    node=self.node, node_type=self.node_type, ray_node_id=f"id-{self.node}", resources=self.holds
+                ),
             ),
         ]
         if self.kill_s is not None:
@@ -152,6 +158,15 @@ class Worker:
 def four_workers() -> list[Worker]:
     """Four workers launched at 4 s that join at 8 s."""
     return [Worker(f"w{place}", 4.0, 8.0) for place in range(1, 5)]
+
+
+def skimpy_workers() -> list[Worker]:
+    """Workers without the GPU that their type promises: four at a time, never at work, retired as idle and replaced."""
+    return [
+        Worker(f"w{4 * turn + place}", begin_s, begin_s + 4.0, begin_s + 4.0, gone_s=begin_s + 12.0, holds={"CPU": 2.0})
+        for turn, begin_s in enumerate((4.0, 17.0, 30.0))
+        for place in range(1, 5)
+    ]
 
 
 def waiting(count: int, *, shape: dict[str, float] | None = None) -> tuple[Demand, ...]:
@@ -209,7 +224,7 @@ class Story:
         ]
         for worker in self.workers:
             found += worker.events()
-            if worker.kill_s is None:
+            if worker.kill_s is None and worker.busy_to_s > worker.join_s:
                 found += batches(worker)
         found += self.more
         if self.sealed is not None:

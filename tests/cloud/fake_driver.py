@@ -28,7 +28,10 @@ CONFIG = CloudConfig(cluster="toy", mark="toy#1", driver="process", spec=SPEC)
 
 
 class FakeDriver:
-    """`running` maps handle to instance id; `frozen` are handles; `failing` maps a method to the error it raises."""
+    """`running` maps handle to instance id; `frozen` are handles; `failing` maps a method to the error it raises.
+
+    `slow_s` says how long methods take; `started`, how long after a node runs `start` says so.
+    """
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
         self.clock = clock
@@ -40,12 +43,17 @@ class FakeDriver:
         self.started = 0
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
-        """A new handle, and an address."""
+        """A new handle, and an address; what runs for the instance already is adopted."""
         await self._called("start", instance)
-        self.started += 1
-        handle = f"h{self.started}"
-        self.running[handle] = instance.instance
-        return instance.model_copy(update={"handle": handle, "address": f"10.0.0.{self.started}"})
+        handle = next((handle for handle, running in self.running.items() if running == instance.instance), None)
+        if handle is None:
+            self.started += 1
+            handle = f"h{self.started}"
+            self.running[handle] = instance.instance
+        if "started" in self.slow_s:
+            assert self.clock is not None
+            await self.clock.sleep(self.slow_s["started"])
+        return instance.model_copy(update={"handle": handle, "address": f"10.0.0.{handle[1:]}"})
 
     async def adopt_head(self) -> Instance | None:
         """No head elsewhere."""
@@ -77,6 +85,10 @@ class FakeDriver:
         """It thaws."""
         await self._called("resume", instance)
         self.frozen.discard(instance.handle)
+
+    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+        """The frozen nodes."""
+        return tuple(f"{item.node}: frozen" for item in instances if item.handle in self.frozen)
 
     async def tear_down(self) -> None:
         """Nothing runs."""
@@ -113,8 +125,9 @@ class FakeNetworkDriver(FakeDriver):
         return PathMeasurement(reachable=True, rtt_ms=1.0, rate_mbit=float(transfer_kib))
 
     async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
-        """The shapes of the instances."""
-        return tuple(f"{item.node}: shaped" for item in instances if self.shapes.get(item.instance))
+        """The frozen nodes, and those whose networks are shaped."""
+        shaped = tuple(f"{item.node}: shaped" for item in instances if self.shapes.get(item.instance))
+        return await super().harm_seen(instances) + shaped
 
 
 class Sky:

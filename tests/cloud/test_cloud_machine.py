@@ -42,7 +42,7 @@ class CloudMachine(RuleBasedStateMachine):
         on_virtual_time(self.patch, self.clock)
         self.directory = Path(tempfile.mkdtemp(prefix="raychaos-cloud-"))
         self.sky = Sky(self.directory, clock=self.clock)
-        self.sky.driver.slow_s = {"start": 0.5, "stop": 0.7}
+        self.sky.driver.slow_s = {"start": 0.5, "started": 0.2, "stop": 0.7}
         self.ended: set[str] = set()
         self.do(self.sky.cloud.resume())
         self.do(self.clock.run(self.sky.cloud.start_head()))
@@ -117,7 +117,6 @@ class CloudMachine(RuleBasedStateMachine):
         self.sky.driver.vanish(handles[place % len(handles)])
 
     @rule()
-    @precondition(lambda self: not any(item.state == "pending" for item in self.sky.cloud.instances()))
     def restart(self) -> None:
         """A crash between what happens, and a new Cloud from what is on disk."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos.cloud.core import POLL_S, Cloud, LaunchRefused
+from chaos.cloud.instances import Instance, StateFile
 from chaos.cluster import LaunchFault, NetworkShape
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
@@ -153,6 +154,14 @@ async def test_a_killed_node_is_gone_and_its_end_says_why(sky: Sky, clock: Virtu
     assert [one, two] == ["i-00001", "i-00002"]
 
 
+async def test_a_killed_node_was_killed_whoever_sees_it_go_first(sky: Sky) -> None:
+    [one] = await launched(sky)
+    await sky.cloud.kill("w1")
+    await sky.cloud.terminate(one)  # the autoscaler, before the Cloud has looked
+    await settle()
+    assert (await sky.events())[-2:] == [NodeTerminating(node="w1"), NodeTerminated(node="w1", cause="killed")]
+
+
 async def test_a_node_that_vanishes_by_itself_has_exited(sky: Sky, clock: VirtualClock) -> None:
     [one] = await launched(sky)
     sky.driver.vanish("h2")
@@ -243,6 +252,33 @@ async def test_refusals_end_when_their_count_is_used_up(sky: Sky) -> None:
     assert nodes(sky.cloud) == {"head": "running", "w1": "running"}
 
 
+async def test_of_a_request_so_many_are_refused_as_there_are_hits_left_and_the_rest_is_launched(sky: Sky) -> None:
+    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="no room", count=3))
+    with pytest.raises(LaunchRefused, match=r"^no room$"):
+        await sky.cloud.launch("gpu", 2, TAGS)
+    with pytest.raises(LaunchRefused, match=r"^no room \(2 of 3 were launched\)$"):
+        await sky.cloud.launch("gpu", 3, TAGS)
+    await settle()
+    assert nodes(sky.cloud) == {"head": "running", "w1": "running", "w2": "running"}
+    failed = [event for event in await sky.events() if isinstance(event, NodeLaunchFailed)]
+    assert [(event.count, event.reason, event.request) for event in failed] == [
+        (2, "no room", "req-1"), (1, "no room", "req-1"),
+    ]  # fmt: skip
+    assert [item.instance for item in await sky.cloud.launch("gpu", 2, TAGS)] == ["i-00003", "i-00004"]
+
+
+async def test_two_refusals_share_a_request_and_a_delay_holds_what_is_left(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=1))
+    await sky.cloud.apply("room", lease_s=60.0, launch=LaunchFault(error="no room", count=2))
+    await sky.cloud.apply("quota", lease_s=60.0, launch=LaunchFault(error="no quota", count=1))
+    with pytest.raises(LaunchRefused, match=r"^no room; no quota \(2 of 5 were launched\)$"):
+        await sky.cloud.launch("gpu", 5, TAGS)
+    await settle()
+    assert nodes(sky.cloud) == {"head": "running", "w1": "pending", "w2": "running"}
+    await clock.advance_to(6.0)
+    assert nodes(sky.cloud)["w1"] == "running"
+
+
 async def test_a_refused_launch_does_not_use_up_a_delay(sky: Sky) -> None:
     await sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=1))
     await sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="no", count=1))
@@ -277,6 +313,22 @@ async def test_a_pause_is_in_force_until_undone(sky: Sky) -> None:
     assert nodes(sky.cloud)["w1"] == "running"
     assert not sky.driver.frozen
     assert not sky.cloud.effects()
+
+
+async def test_harm_is_on_disk_with_its_lease_before_it_is_done(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
+    await launched(sky)
+    found: list[dict[str, float]] = []
+    pause = sky.driver.pause
+
+    async def looking(instance: Instance) -> None:
+        effects = StateFile(sky.directory / "state.json").load().effects
+        found.append({name: effect.expires_monotonic_s for name, effect in effects.items()})
+        await pause(instance)
+
+    monkeypatch.setattr(sky.driver, "pause", looking)
+    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    assert found == [{"e": 60.0}]
+    assert sky.driver.frozen
 
 
 async def test_of_two_pauses_on_a_node_the_other_stays_in_force(sky: Sky) -> None:
@@ -358,7 +410,7 @@ async def test_harm_is_refused_where_it_cannot_be(sky: Sky) -> None:
     with pytest.raises(InjectionError, match="use --cluster compose"):
         await sky.cloud.measure_path("w1", "head", transfer_kib=1)
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
-    assert await sky.cloud.harm_seen() == ()
+    assert await sky.cloud.harm_seen() == ("w1: frozen",)
 
 
 async def test_a_node_that_ends_takes_its_harm_with_it(sky: Sky, clock: VirtualClock) -> None:
@@ -408,6 +460,18 @@ async def test_a_restarted_cloud_boots_what_was_pending_at_its_time(sky: Sky, cl
     await clock.advance_to(5.1)
     assert nodes(cloud)["w1"] == "running"
     assert (await sky.events())[-1] == NodeStarted(node="w1", node_type="gpu", instance="i-00001")
+
+
+async def test_a_node_started_right_before_a_crash_is_not_started_twice(sky: Sky, clock: VirtualClock) -> None:
+    sky.driver.slow_s["started"] = 2.0
+    await launched(sky)
+    await clock.advance_to(1.0)
+    assert list(sky.driver.running.values()) == ["head", "i-00001"], "it runs, and nobody knows"
+    cloud = await abandoned(sky)
+    assert nodes(cloud)["w1"] == "pending"
+    await clock.advance_to(4.0)
+    assert nodes(cloud)["w1"] == "running"
+    assert list(sky.driver.running.values()) == ["head", "i-00001"]
 
 
 async def test_a_restarted_cloud_keeps_harm_and_its_leases(sky: Sky, clock: VirtualClock) -> None:

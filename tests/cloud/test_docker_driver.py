@@ -7,16 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from docker.errors import APIError
+from requests.exceptions import ReadTimeout
 
 from chaos.cloud import docker_driver
 from chaos.cloud.bootstrap import bootstrap, compose_config
 from chaos.cloud.config import CloudConfig, CloudDirectory
-from chaos.cloud.containers import MARK_LABEL
-from chaos.cloud.docker_driver import DockerDriver
+from chaos.cloud.containers import INSTANCE_LABEL, MARK_LABEL, SERVICE_LABEL
+from chaos.cloud.docker_driver import WORKER, DockerDriver
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
 from chaos.cluster_spec import ClusterSpec, NodeType
-from chaos.errors import InvalidSpec
+from chaos.errors import ClusterError, InvalidSpec
 
 OWN: dict[str, Any] = {
     "Id": "c" * 64,
@@ -33,29 +35,48 @@ OWN: dict[str, Any] = {
 class Engine:
     """Answers with what the Cloud's container looks like, and keeps what it is asked to make."""
 
-    def __init__(self, *, runtimes: tuple[str, ...] = ("runc",)) -> None:
+    def __init__(self, *, runtimes: tuple[str, ...] = ("runc",), there: tuple[dict[str, Any], ...] = ()) -> None:
         self.made: list[dict[str, Any]] = []
         self.removed: list[str] = []
-        self.api = SimpleNamespace(inspect_container=self._inspect)
+        self.there = list(there)
+        self.failing: Exception | None = None
+        self.api = SimpleNamespace(
+            inspect_container=self._inspect, containers=self._list, remove_container=self._remove
+        )
         self.images = SimpleNamespace(get=lambda _: SimpleNamespace(id=OWN["Image"]))
-        self.containers = SimpleNamespace(create=self._create)
+        self.containers = SimpleNamespace(create=self._create, get=self._container)
         self._runtimes = runtimes
 
     def info(self) -> dict[str, Any]:
         return {"Runtimes": dict.fromkeys(self._runtimes)}
 
+    def _list(self, *, all: bool, filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+        wanted = dict(label.split("=", 1) for label in filters["label"])
+        return [item for item in self.there if wanted.items() <= item["Labels"].items()]
+
+    def _remove(self, container: str, **_: Any) -> None:
+        self.removed.append(container)
+        self.there = [item for item in self.there if item["Id"] != container]
+
     def _inspect(self, container: str) -> dict[str, Any]:
-        if container != "worker":
+        if container not in ("worker", "earlier"):
             return OWN
         return {
-            "Id": "worker",
+            "Id": container,
             "State": {"Running": True, "Paused": False, "Pid": 1},
             "NetworkSettings": {"Networks": {"demo_default": {"IPAddress": "172.18.0.9"}}},
         }
 
     def _create(self, **description: Any) -> SimpleNamespace:
+        if self.failing is not None:
+            raise self.failing
+        if any(item["Names"] == [f"/{description['name']}"] for item in self.there):
+            raise APIError("Conflict", SimpleNamespace(status_code=409), explanation="the name is already in use")
         self.made.append(description)
-        return SimpleNamespace(id="worker", start=lambda: None, remove=lambda **_: self.removed.append("worker"))
+        return self._container("worker")
+
+    def _container(self, name: str) -> SimpleNamespace:
+        return SimpleNamespace(id=name, start=lambda: None, remove=lambda **_: self.removed.append(name))
 
 
 @pytest.fixture
@@ -104,6 +125,62 @@ async def test_a_worker_has_its_types_limits_and_no_rights(
     assert "/var/run/docker.sock" not in str(made)
     assert made["init"]
     assert made["device_requests"] is None, "no GPU of NVIDIA here, so a node's GPUs are logical"
+
+
+def earlier(state: str, **labels: str) -> dict[str, Any]:
+    """A container with the name that instance i-00007 gets, as the engine lists it."""
+    project = {"com.docker.compose.project": "demo", MARK_LABEL: "demo#1", INSTANCE_LABEL: "i-00007"}
+    return {"Id": "earlier", "Names": ["/demo-worker-7"], "State": state, "Labels": {**project, **labels}}
+
+
+@pytest.mark.parametrize("state", ["created", "running"])
+async def test_a_container_that_a_crashed_cloud_made_for_the_instance_is_adopted(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    engine = Engine(there=(earlier(state),))
+    instance = await started(engine, config, tmp_path, monkeypatch)
+    assert (instance.handle, instance.address) == ("earlier", "172.18.0.9")
+    assert (engine.made, engine.removed) == ([], [])
+
+
+async def test_a_container_of_the_instance_that_has_ended_gives_way_to_a_new_one(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(there=(earlier("exited"),))
+    assert (await started(engine, config, tmp_path, monkeypatch)).handle == "worker"
+    assert engine.removed == ["earlier"]
+    assert [made["name"] for made in engine.made] == ["demo-worker-7"]
+
+
+async def test_a_name_that_somebody_else_has_taken_is_told_and_left_alone(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(there=(earlier("running", **{MARK_LABEL: "another"}),))
+    with pytest.raises(ClusterError, match="the Docker engine refused: the name is already in use"):
+        await started(engine, config, tmp_path, monkeypatch)
+    assert (engine.made, engine.removed) == ([], [])
+
+
+async def test_an_engine_that_falls_silent_is_a_cluster_error(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    engine.failing = ReadTimeout("no answer in 60 s")
+    with pytest.raises(ClusterError, match=r"does not answer \(no answer in 60 s\): look whether it runs"):
+        await started(engine, config, tmp_path, monkeypatch)
+
+
+async def test_workers_and_programs_that_nobody_knows_are_seen(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(there=(earlier("running", **{SERVICE_LABEL: WORKER}),))
+    monkeypatch.setattr(docker_driver, "engine", lambda: engine)
+    monkeypatch.setattr(docker_driver, "programs", lambda mark: [4711] if mark == "demo#1" else [])
+    driver = DockerDriver(config, CloudDirectory(tmp_path))
+    seen = await driver.harm_seen([])
+    assert seen == ("container demo-worker-7 of a node that ended", "program still running: process 4711")
+    booting = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending")
+    assert await driver.harm_seen([booting]) == ("program still running: process 4711",)
 
 
 async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

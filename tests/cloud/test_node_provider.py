@@ -149,6 +149,16 @@ def test_what_the_cloud_refuses_is_raised_in_its_words(service: Service, provide
     assert provider.non_terminated_nodes({}) == ["head"]
 
 
+def test_a_request_filled_in_part_is_raised_and_what_was_launched_is_listed(
+    service: Service, provider: CloudNodeProvider
+) -> None:
+    service.do(service.sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="no room", count=2)))
+    with pytest.raises(CloudRefused, match=r"503 .*no room \(1 of 3 were launched\)"):
+        provider.create_node({"node_type": "gpu"}, {"ray-launch-request": "r1"}, 3)
+    assert provider.non_terminated_nodes({"ray-launch-request": "r1"}) == ["i-00001"]
+    service.until(lambda: running(service) == 2)
+
+
 def test_another_clusters_token_is_refused(service: Service, tmp_path: Path) -> None:
     with pytest.raises(CloudRefused, match="401"):
         provider_for(service, tmp_path, "wrong").non_terminated_nodes({})

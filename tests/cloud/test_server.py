@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import TOKEN_HEADER
 from chaos.cloud.driver import NodeLaunch
-from chaos.cloud.server import application, free_ports
+from chaos.cloud.server import application, free_ports, in_use
 from chaos.cluster import LaunchFault, NetworkShape, Node
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunching, NodeStarted
@@ -79,8 +80,8 @@ async def until_running(office: Office, count: int) -> None:
 ROUTES = [
     ("GET", "/head"), ("GET", "/harm"), ("GET", "/instances"), ("POST", "/instances"),
     ("POST", "/instances/i-00001/terminate"), ("POST", "/instances/i-00001/tags"), ("POST", "/nodes/w1/kill"),
-    ("GET", "/effects"), ("PUT", "/effects/e"), ("DELETE", "/effects/e"), ("POST", "/path"), ("POST", "/owner"),
-    ("POST", "/renumber"), ("GET", "/events"), ("POST", "/down"), ("GET", "/no-such-thing"),
+    ("GET", "/effects"), ("PUT", "/effects/e"), ("DELETE", "/effects/e"), ("DELETE", "/effects"), ("POST", "/path"),
+    ("POST", "/owner"), ("POST", "/renumber"), ("GET", "/events"), ("POST", "/down"), ("GET", "/no-such-thing"),
 ]  # fmt: skip
 
 
@@ -204,6 +205,23 @@ async def test_the_client_says_and_hears_everything(office: Office, client: Clou
     assert office.ended.is_set()
 
 
+async def test_all_harm_is_undone_in_one_call_and_what_stays_is_told(office: Office, client: CloudClient) -> None:
+    await office.sky.cloud.launch("gpu", 1, {})
+    await until_running(office, 2)
+    assert await client.undo_all() == ()
+    await client.pause("w1", effect_id="run.i1.w1", lease_s=60.0)
+    await client.fault_launches(LaunchFault(delay_s=1.0), effect_id="run.i2", lease_s=60.0)
+    office.sky.driver.failing["resume"] = InjectionError("frozen solid")
+    with pytest.raises(InjectionError, match=r"could not be undone: run\.i1\.w1: frozen solid$"):
+        await client.undo_all()
+    assert await client.effects() == ("run.i1.w1",)
+    del office.sky.driver.failing["resume"]
+    assert await client.harm_seen() == ("w1: frozen",)
+    assert await client.undo_all() == ("run.i1.w1",)
+    assert await client.effects() == ()
+    assert await client.harm_seen() == ()
+
+
 async def test_the_client_follows_events(office: Office, client: CloudClient) -> None:
     await office.sky.cloud.launch("gpu", 1, {})
 
@@ -253,5 +271,9 @@ async def test_a_cloud_that_hangs_is_a_cluster_error(office: Office) -> None:
     await server.wait_closed()
 
 
-def test_free_ports_differ() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_free_ports_differ_and_are_free_until_somebody_listens() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    with socket.create_server(("127.0.0.1", ports[0])):
+        assert in_use(ports[0])
+    assert not in_use(ports[0])

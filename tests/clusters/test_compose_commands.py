@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError, DockerException, NotFound
+from requests.exceptions import ConnectionError, ReadTimeout
 
 from chaos.cloud import containers
+from chaos.cluster_spec import ClusterSpec
 from chaos.clusters import compose_command
 from chaos.clusters.cgroups import groups_of, read_v1, read_v2
-from chaos.clusters.compose_command import PortTaken, remedy, require_compose
+from chaos.clusters.cloud_cluster import PortTaken
+from chaos.clusters.compose import ComposeCluster
+from chaos.clusters.compose_command import remedy, require_compose
 from chaos.errors import ClusterError
 
 UP = ("docker", "compose", "up")
@@ -60,6 +65,32 @@ def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     with pytest.raises(ClusterError, match="start it, or point DOCKER_HOST"):
         containers.engine()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ConnectionError("reset by peer"),
+            r"Docker engine does not answer \(reset by peer\): look whether it runs",
+        ),
+        (ReadTimeout("60 s"), r"does not answer \(60 s\)"),
+        (APIError("500", explanation="no space left"), "the Docker engine refused: no space left"),
+        (DockerException("odd"), "the Docker engine could not do it: odd"),
+        (NotFound("404", explanation="no such container"), "does not know it: no such container"),
+    ],
+)
+async def test_what_goes_wrong_with_the_engine_is_told_in_our_words(error: Exception, told: str) -> None:
+    def fails() -> None:
+        raise error
+
+    with pytest.raises(ClusterError, match=told):
+        await ComposeCluster("demo", ClusterSpec(kind="compose"))._blocking(fails)
+
+
+def test_what_is_not_there_is_left_to_the_caller() -> None:
+    with pytest.raises(NotFound), containers.engine_errors():
+        raise NotFound("404")
 
 
 def test_vitals_of_cgroups_version_1(tmp_path: Path) -> None:

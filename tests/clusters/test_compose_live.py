@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from chaos.cloud.containers import engine
+from chaos.cloud.containers import CLUSTER_LABEL, containers_of, engine
 from chaos.cluster import NetworkShape
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.clusters.compose import ComposeCluster
-from chaos.clusters.compose_leftovers import find_leftovers, orphans, sweep_named
+from chaos.clusters.compose_leftovers import orphans, sweep
 from chaos.errors import ClusterError, InjectionError
 
 pytestmark = [pytest.mark.live, pytest.mark.compose, pytest.mark.asyncio(loop_scope="module")]
@@ -27,6 +27,15 @@ pytestmark = [pytest.mark.live, pytest.mark.compose, pytest.mark.asyncio(loop_sc
 NAME = "compose-test"
 LEASE_S = 30.0
 TOLERANCE = 0.15
+
+
+def traces_of(name: str) -> list[str]:
+    """Containers, networks and volumes of a cluster that are on the engine."""
+    label = f"{CLUSTER_LABEL}={name}"
+    with contextlib.closing(engine()) as client:
+        found = [item.name for item in containers_of(client, label)]
+        found += [item.name for item in client.networks.list(filters={"label": label})]
+        return found + [item.name for item in client.volumes.list(filters={"label": label})]
 
 
 @pytest.fixture
@@ -44,7 +53,7 @@ async def cluster() -> AsyncIterator[ComposeCluster]:
     await cluster.start()
     yield cluster
     await cluster.stop()
-    assert not [thing for thing in find_leftovers() if NAME in thing]
+    assert traces_of(NAME) == []
     assert not cluster.directory.root.exists()
 
 
@@ -167,7 +176,7 @@ async def test_remains_of_a_vanished_directory_are_orphans_and_swept(
     client.networks.create("compose-remains_default", labels=labels)
     client.containers.create(image, ["true"], name="compose-remains-1", labels=labels, network_mode="none")
     assert "compose-remains#1" in orphans()
-    assert sorted(await sweep_named("compose-remains")) == [
+    assert sorted(await sweep("compose-remains#1")) == [
         "container compose-remains-1",
         "network compose-remains_default",
     ]

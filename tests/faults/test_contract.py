@@ -9,7 +9,7 @@ from chaos.cluster import UndoesEffects
 from chaos.errors import ClusterError
 from chaos.fault import Fault
 from chaos.schedule import Frame
-from tests.doubles import CAPABILITIES, FakeCluster, site_of
+from tests.doubles import CAPABILITIES, FakeCluster, injected, site_of
 
 MADE: dict[str, dict[str, object]] = {
     "kill_node": {},
@@ -42,7 +42,7 @@ async def test_what_is_injected_is_undone_twice_over_and_also_when_the_victims_a
     victims = ("w1", "w2") if fault.acts_on == "nodes" else ()
     site = site_of(cluster, *victims)
     await fault.heal(site)  # nothing to undo yet
-    await fault.inject(site)
+    site = await injected(fault, site)
     assert set(cluster.effects) == (set(site.effect_ids) if fault.lasts else set())
     for victim in victims:
         cluster.members.pop(victim, None)
@@ -56,8 +56,7 @@ async def test_what_is_injected_is_undone_twice_over_and_also_when_the_victims_a
 async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
     cluster = FakeCluster()
     cluster.harmless = True
-    site = site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ()))
-    await fault.inject(site)
+    site = await injected(fault, site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))
     assert (await fault.probe(site)).outcome != "took_effect"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.cluster import NetworkShape
+from chaos.events import Event, NodeDied, NodeJoined
 from faults.partition_network import PartitionNetwork
 from tests.doubles import FakeCluster, node_named, site_of
 
@@ -21,9 +22,17 @@ async def test_the_victim_is_cut_off_from_the_peers_there_are(peers: str, cut_fr
     assert cluster.named("shape_network") == [("w2", "run.i1.w2", "20")]
 
 
+def joined(*nodes: str, at_s: float = 5.0) -> list[tuple[float, Event]]:
+    return [(at_s, NodeJoined(node=node, node_type="gpu", ray_node_id=f"r-{node}", resources={})) for node in nodes]
+
+
+def died(node: str, at_s: float = 12.0) -> list[tuple[float, Event]]:
+    return [(at_s, NodeDied(node=node, ray_node_id=f"r-{node}"))]
+
+
 async def test_the_effect_shows_when_no_path_is_open() -> None:
     cluster, fault = FakeCluster(), PartitionNetwork(peers="all")
-    site = site_of(cluster, "w1")
+    site = site_of(cluster, "w1", events=joined("head", "w1", "w2", "w3"))
     before = await fault.probe(site)
     assert (before.outcome, before.detail) == ("no_effect", "3 of 3 paths are open")
     await PartitionNetwork(peers="head").inject(site)
@@ -34,12 +43,50 @@ async def test_the_effect_shows_when_no_path_is_open() -> None:
     assert (seen.outcome, seen.measured, seen.asked, seen.unit) == ("took_effect", 3.0, 3.0, "paths")
 
 
+async def test_a_worker_that_joins_later_was_never_cut_off() -> None:
+    cluster, fault = FakeCluster(workers=2), PartitionNetwork(peers="all")
+    site = site_of(cluster, "w1", events=joined("w1", "w2") + joined("w3", at_s=10.5))
+    await fault.inject(site)
+    cluster.members["w3"] = node_named("w3")
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.asked) == ("took_effect", 2.0)
+    assert ("w1", "w3", "1") not in cluster.named("measure_path")
+    cluster.effects["other"] = ("w1", False, NetworkShape(cut_from=("w3",)), None)
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).detail == "2 of 2 paths are open"
+
+
+@pytest.mark.parametrize("peers", ["workers", "all"])
+async def test_a_peer_that_died_since_counts_neither_way(peers: str) -> None:
+    cluster, fault = FakeCluster(workers=3), PartitionNetwork.model_validate({"peers": peers})
+    events = joined("w1", "w2", "w3") + died("w3")
+    site = site_of(cluster, "w1", events=events)
+    await fault.inject(site)
+    assert (await fault.probe(site)).asked == (1.0 if peers == "workers" else 2.0)
+    del cluster.members["w2"]  # gone, before the GCS has seen it
+    assert (await fault.probe(site)).outcome == ("unknown" if peers == "workers" else "took_effect")
+    assert (await fault.probe(site)).asked == (None if peers == "workers" else 1.0)
+
+
+async def test_a_node_that_goes_while_its_paths_are_tried_is_no_proof() -> None:
+    cluster, fault = FakeCluster(workers=2), PartitionNetwork(peers="workers")
+    site = site_of(cluster, "w1", events=joined("w1", "w2"))
+
+    def before(method: str) -> None:
+        if method == "measure_path":
+            cluster.members.pop("w2", None)
+
+    cluster.before = before
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.detail) == ("unknown", "there is no peer to be cut off from")
+
+
 async def test_without_peers_nothing_can_be_told() -> None:
     fault = PartitionNetwork(peers="workers")
-    assert (await fault.probe(site_of(FakeCluster(workers=1), "w1"))).outcome == "unknown"
+    assert (await fault.probe(site_of(FakeCluster(workers=1), "w1", events=joined("w1")))).outcome == "unknown"
     gone = FakeCluster()
     del gone.members["w1"]
-    assert (await fault.probe(site_of(gone, "w1"))).outcome == "unknown"
+    assert (await fault.probe(site_of(gone, "w1", events=joined("w1", "w2", "w3")))).outcome == "unknown"
 
 
 async def test_healing_is_proven_by_open_paths() -> None:

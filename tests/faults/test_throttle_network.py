@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from chaos.cluster import NetworkShape
+import pytest
+
+from chaos.cluster import NetworkShape, PathMeasurement
 from faults.throttle_network import ThrottleNetwork
-from tests.doubles import OPEN_MBIT, FakeCluster, node_named, site_of
+from tests.doubles import OPEN_MBIT, FakeCluster, injected, node_named, site_of
 
 FAULT = ThrottleNetwork(rate_mbit=5.0)
 
@@ -16,70 +18,141 @@ async def test_each_victim_is_shaped_under_an_id_and_lease_of_its_own() -> None:
     assert cluster.effects["run.i1.w1"][2] == NetworkShape(rate_mbit=5.0)
 
 
+async def test_every_path_is_measured_before_and_after_in_both_directions() -> None:
+    cluster = FakeCluster()
+    site = await injected(FAULT, site_of(cluster, "w1", "w2"))
+    both_ways = {("w1", "head"), ("head", "w1"), ("w2", "head"), ("head", "w2")}
+    assert site.before == dict.fromkeys(both_ways, OPEN_MBIT)
+    assert [call[0] for call in cluster.calls][-2:] == ["shape_network"] * 2  # after the measuring
+    cluster.calls.clear()
+    assert (await FAULT.probe(site)).outcome == "took_effect"
+    assert {call[:2] for call in cluster.named("measure_path")} == both_ways
+
+
 async def test_the_measured_rate_decides() -> None:
     cluster = FakeCluster()
-    site = site_of(cluster, "w1", "w2")
-    before = await FAULT.probe(site)
-    assert (before.outcome, before.asked, before.measured, before.unit) == ("no_effect", 5.0, OPEN_MBIT, "Mbit/s")
-    await FAULT.inject(site_of(cluster, "w1"))
-    assert (await FAULT.probe(site)).outcome == "no_effect"  # one of two is still fast
-    cluster.effects.clear()
-    await FAULT.inject(site)
+    site = await injected(FAULT, site_of(cluster, "w1", "w2"))
     seen = await FAULT.probe(site)
-    assert (seen.outcome, seen.measured) == ("took_effect", 5.0)
+    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 5.0, 5.0, "Mbit/s")
+    await cluster.undo("run.i1.w2")
+    fast = await FAULT.probe(site)
+    assert (fast.outcome, fast.measured) == ("no_effect", OPEN_MBIT)  # one of two is still fast
+    assert fast.detail in ("the fastest path is w2 → head", "the fastest path is head → w2")
+
+
+async def test_a_limit_in_one_direction_is_no_effect() -> None:
+    class OneWay(FakeCluster):
+        async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
+            path = await super().measure_path(source, destination, transfer_kib=transfer_kib)
+            return path.model_copy(update={"rate_mbit": OPEN_MBIT}) if source == "head" else path
+
+    cluster = OneWay()
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    seen = await FAULT.probe(site)
+    assert (seen.outcome, seen.detail, seen.measured) == ("no_effect", "the fastest path is head → w1", OPEN_MBIT)
+
+
+@pytest.mark.parametrize(("open_mbit", "outcome"), [(7.4, "no_effect"), (7.6, "took_effect")])
+async def test_a_path_that_was_no_faster_proves_nothing(open_mbit: float, outcome: str) -> None:
+    cluster = FakeCluster()
+    cluster.open_mbit = open_mbit
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    seen = await FAULT.probe(site)
+    assert seen.outcome == outcome
+    if outcome == "no_effect":
+        assert (seen.detail, seen.measured) == ("w1 → head was not clearly faster before", 7.4)
+    await FAULT.heal(site)
+    assert (await FAULT.probe_healed(site)).outcome == "no_effect"
+
+
+async def test_a_path_that_carried_nothing_before_proves_nothing() -> None:
+    cluster = FakeCluster()
+    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    seen = await FAULT.probe(site)
+    assert (seen.outcome, seen.measured) == ("no_effect", 0.0)
 
 
 async def test_what_cannot_be_measured_is_unknown() -> None:
-    cluster = FakeCluster(workers=1)
-    del cluster.members["w1"]
-    assert (await FAULT.probe(site_of(cluster, "w1"))).outcome == "unknown"
-    cluster.members["w2"] = node_named("w2", state="stopping")
-    assert (await FAULT.probe(site_of(cluster, "w2"))).outcome == "unknown"
+    assert (await FAULT.probe(await injected(FAULT, site_of(FakeCluster(workers=0), "head")))).outcome == "unknown"
+    cluster = FakeCluster()
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    cut = await FAULT.probe(site)
+    assert (cut.outcome, cut.detail) == ("unknown", "0 of 2 paths could be measured")
+    cluster.members["w1"] = node_named("w1", state="stopping")
+    assert (await FAULT.probe(site)).outcome == "unknown"
 
 
 async def test_the_head_is_measured_against_a_worker_not_against_itself() -> None:
-    cluster = FakeCluster(workers=2)
-    site = site_of(cluster, "head")
-    await FAULT.inject(site)
+    site = await injected(FAULT, site_of(FakeCluster(workers=2), "head"))
+    assert set(site.before) == {("head", "w1"), ("w1", "head")}
     assert (await FAULT.probe(site)).outcome == "took_effect"
-    assert [call[:2] for call in cluster.named("measure_path")] == [("head", "w1")]
-    alone = FakeCluster(workers=0)
-    assert (await FAULT.probe(site_of(alone, "head"))).outcome == "unknown"
 
 
 async def test_a_transfer_lasts_long_enough_to_tell_but_not_longer() -> None:
     for rate_mbit, kib in ((0.1, 69), (5.0, 314), (10_000.0, 2048)):
         cluster = FakeCluster()
-        await ThrottleNetwork(rate_mbit=rate_mbit).probe(site_of(cluster, "w1"))
-        assert cluster.named("measure_path") == [("w1", "head", str(kib))]
+        await ThrottleNetwork(rate_mbit=rate_mbit).measure_before(site_of(cluster, "w1"))
+        assert {call[2] for call in cluster.named("measure_path")} == {str(kib)}
 
 
 async def test_healing_is_proven_by_speed() -> None:
     cluster = FakeCluster()
-    site = site_of(cluster, "w1")
-    await FAULT.inject(site)
+    site = await injected(FAULT, site_of(cluster, "w1"))
     assert (await FAULT.probe_healed(site)).outcome == "took_effect"
     await FAULT.heal(site)
     seen = await FAULT.probe_healed(site)
     assert (seen.outcome, seen.measured) == ("no_effect", OPEN_MBIT)
 
 
-async def test_a_path_that_stays_slow_is_no_healing() -> None:
-    class Stuck(FakeCluster):
-        async def active_effects(self) -> tuple[str, ...]:
-            return ()
+class Forgetful(FakeCluster):
+    """A cluster that says no effect is in force, whatever it does."""
 
-    cluster = Stuck()
-    site = site_of(cluster, "w1")
-    await FAULT.inject(site)
+    async def active_effects(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+async def test_a_path_that_stays_slow_is_no_healing() -> None:
+    site = await injected(FAULT, site_of(Forgetful(), "w1"))
     seen = await FAULT.probe_healed(site)
-    assert (seen.outcome, seen.detail, seen.measured) == ("took_effect", "the path is still slow", 5.0)
+    assert (seen.outcome, seen.detail, seen.measured) == ("took_effect", "w1 → head is still slow", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("before_mbit", "now_mbit", "outcome"),
+    [
+        (900.0, 9.9, "took_effect"),  # not well above the 5 asked for
+        (900.0, 10.1, "no_effect"),  # whatever else slows it, the limit does not
+        (8.0, 6.4, "took_effect"),  # not half-way back
+        (8.0, 6.6, "no_effect"),
+        (7.0, 5.0, "no_effect"),  # was never clearly faster: speed tells nothing
+    ],
+)
+async def test_healed_is_well_above_the_limit_by_what_it_was_before(
+    before_mbit: float, now_mbit: float, outcome: str
+) -> None:
+    cluster = Forgetful()
+    cluster.open_mbit = before_mbit
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    await FAULT.heal(site)
+    cluster.open_mbit = now_mbit
+    assert (await FAULT.probe_healed(site)).outcome == outcome
+
+
+async def test_a_path_that_carries_nothing_any_more_is_no_healing() -> None:
+    cluster = Forgetful()
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    await FAULT.heal(site)
+    cluster.effects["stuck"] = ("w1", False, NetworkShape(cut_from=("head",)), None)
+    seen = await FAULT.probe_healed(site)
+    assert (seen.outcome, seen.measured) == ("took_effect", 0.0)
 
 
 async def test_a_limit_that_another_injection_keeps_is_not_held_against_this_one() -> None:
     cluster = FakeCluster()
-    site = site_of(cluster, "w1")
-    await FAULT.inject(site)
+    site = await injected(FAULT, site_of(cluster, "w1"))
     await cluster.shape_network("w1", NetworkShape(rate_mbit=1.0), effect_id="run.i2.w1", lease_s=9.0)
     await FAULT.heal(site)
     assert (await FAULT.probe_healed(site)).outcome == "no_effect"
@@ -87,8 +160,7 @@ async def test_a_limit_that_another_injection_keeps_is_not_held_against_this_one
 
 async def test_victims_that_are_gone_are_healed() -> None:
     cluster = FakeCluster()
-    site = site_of(cluster, "w1")
-    await FAULT.inject(site)
+    site = await injected(FAULT, site_of(cluster, "w1"))
     del cluster.members["w1"]
     await FAULT.heal(site)
     seen = await FAULT.probe_healed(site)

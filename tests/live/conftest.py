@@ -21,13 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def lab(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+async def lab(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     """The session's warm clusters."""
-    import faults
-    import workloads
-    from tests import planted_workloads
-
-    known = Catalogue(faults=faults.ALL, workloads={**workloads.ALL, **planted_workloads.ALL})
-    lab = Lab(tmp_path_factory.mktemp("runs"), known)
+    lab = Lab(tmp_path_factory.mktemp("runs"), catalogue)
     yield lab
     await lab.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from chaos.campaign import Campaign
@@ -27,11 +28,20 @@ class Silence:
 
 
 class Lab:
-    """Clusters by specification, started once and kept until the session ends."""
+    """Clusters by specification, started once and kept until it is closed; their names begin with the lab's."""
 
-    def __init__(self, store: Path, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        store: Path,
+        catalogue: Catalogue,
+        *,
+        name: str = "lab",
+        kinds: Mapping[str, type[CloudCluster]] = CLUSTERS,
+    ) -> None:
         self.store = store
         self._catalogue = catalogue
+        self._name = name
+        self._kinds = kinds
         self._clusters: dict[str, CloudCluster] = {}
 
     def spec(self, text: str, kind: str) -> RunSpec:
@@ -42,8 +52,8 @@ class Lab:
         """A warm cluster of this specification."""
         key = spec.cluster.model_dump_json()
         if key not in self._clusters:
-            name = f"lab-{spec.cluster.kind}-{len(self._clusters)}"
-            cluster = CLUSTERS[spec.cluster.kind](name, spec.cluster)
+            name = f"{self._name}-{spec.cluster.kind}-{len(self._clusters)}"
+            cluster = self._kinds[spec.cluster.kind](name, spec.cluster)
             await cluster.start()
             self._clusters[key] = cluster
         return self._clusters[key]
@@ -52,10 +62,10 @@ class Lab:
         self, spec: RunSpec, *, on: CloudCluster | None = None, baseline_of: RunSpec | None = None
     ) -> Results:
         """One run with its baseline (or another specification's), judged; its directory is as the command leaves it."""
-        warm = await self.cluster(spec)
-        ruler = Campaign(warm, store=self.store, versions=versions(), view=Silence)
-        baseline = await ruler.baseline(baseline_of or spec)
-        campaign = Campaign(on or warm, store=self.store, versions=versions(), view=Silence)
+        measured = baseline_of or spec
+        ruler = Campaign(await self.cluster(measured), store=self.store, versions=versions(), view=Silence)
+        baseline = await ruler.baseline(measured)
+        campaign = Campaign(on or await self.cluster(spec), store=self.store, versions=versions(), view=Silence)
         directory = create(self.store, spec)
         await campaign.run(spec, directory, baseline=baseline)
         results = judge(History.load(directory.history))

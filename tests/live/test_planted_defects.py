@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
-import pytest
+import asyncio
+from collections.abc import AsyncIterator
 
+import pytest
+import pytest_asyncio
+
+from chaos.clusters.cloud_cluster import CloudCluster
+from chaos.clusters.local import LocalCluster
 from chaos.events import StacksDumped, WorkloadFinished
 from chaos.results import Results
+from chaos.spec import Catalogue, RunSpec
 from tests.live.lab import Lab
-from tests.planted_clouds import PlantedLocalCluster
+from tests.planted_clusters import LeakyComposeCluster, LeakyLocalCluster, PlantedComposeCluster, remove_images
 
-CLUSTER = "cluster: {max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}}\n"
+NODE_TYPES = "node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}"
+# It wins over the arguments of `ray start`: nodes start without the GPU that the autoscaler counts on.
+WITHOUT_GPU = "ray_environment: {RAY_OVERRIDE_RESOURCES: '{\"GPU\": 0}'}"
 SIZE = "rows: 320, max_actors: 2, device_ms_per_batch: 300"
+DEADLINE_S = 120.0
+# Time enough on a slow machine to start nodes and to reach the row at which the planted workload hangs.
+STUCK_DEADLINE_S = 45.0
+LEAKY: dict[str, type[CloudCluster]] = {"local": LeakyLocalCluster, "compose": LeakyComposeCluster}
+
+only_local = pytest.mark.parametrize("kind", ["local"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=["local", pytest.param("compose", marks=pytest.mark.compose)])
+def kind(request: pytest.FixtureRequest) -> str:
+    """The kind of cluster."""
+    found: str = request.param
+    return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lab(kind: str, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    """Warm clusters whose nodes find the planted workloads."""
+    kinds: dict[str, type[CloudCluster]] = {"local": LocalCluster, "compose": PlantedComposeCluster}
+    lab = Lab(tmp_path_factory.mktemp("planted"), catalogue, name="planted", kinds=kinds)
+    yield lab
+    await lab.close()
+    if kind == "compose":
+        await asyncio.to_thread(remove_images)
 
 
 def failed(results: Results) -> set[str]:
@@ -21,25 +54,70 @@ def verdict_of(results: Results, name: str) -> str:
     return next(verdict.summary for verdict in results.verdicts if verdict.name == name)
 
 
-async def run_planted(lab: Lab, workload: str, *, rest: str = "") -> Results:
+def spec_of(
+    lab: Lab, kind: str, *, workload: str = "batch_inference", cluster: str = "", deadline_s: float = DEADLINE_S
+) -> RunSpec:
+    """A run without a defect, but for what is given; `cluster` is more of that section."""
+    text = (
+        f"cluster: {{max_workers: 2, {NODE_TYPES}{cluster}}}\n"
+        f"workload: {{name: {workload}, {SIZE}}}\n"
+        f"deadline_s: {deadline_s}\n"
+    )
+    return lab.spec(text, kind)
+
+
+async def run_planted(lab: Lab, kind: str, workload: str, *, deadline_s: float = DEADLINE_S) -> Results:
     """A planted workload, judged against the baseline of the honest one."""
-    honest = lab.spec(f"{CLUSTER}workload: {{name: batch_inference, {SIZE}}}\n{rest}", "local")
-    planted = lab.spec(f"{CLUSTER}workload: {{name: {workload}, {SIZE}}}\n{rest}", "local")
-    return await lab.run(planted, baseline_of=honest)
+    planted = spec_of(lab, kind, workload=workload, deadline_s=deadline_s)
+    return await lab.run(planted, baseline_of=spec_of(lab, kind))
 
 
 @pytest.mark.parametrize(
-    ("workload", "word"),
-    [("planted_drops_row", "missing"), ("planted_duplicates_row", "duplicated"), ("planted_wrong_row", "wrong")],
+    ("workload", "word"), [("planted_drops_row", "missing"), ("planted_duplicates_row", "duplicated")]
 )
-async def test_a_row_that_is_not_right_is_found(lab: Lab, workload: str, word: str) -> None:
-    results = await run_planted(lab, workload)
+async def test_a_row_that_is_lost_or_doubled_is_found(lab: Lab, kind: str, workload: str, word: str) -> None:
+    results = await run_planted(lab, kind, workload)
     assert failed(results) == {"rows_exactly_once"}, results.report
     assert word in verdict_of(results, "rows_exactly_once"), results.report
 
 
-async def test_a_workload_that_hangs_ends_at_its_deadline_with_stack_dumps(lab: Lab) -> None:
-    results = await run_planted(lab, "planted_hangs", rest="deadline_s: 30\n")
+@only_local
+async def test_a_row_with_the_wrong_content_is_found(lab: Lab, kind: str) -> None:
+    results = await run_planted(lab, kind, "planted_wrong_row")
+    assert failed(results) == {"rows_exactly_once"}, results.report
+    assert "wrong" in verdict_of(results, "rows_exactly_once"), results.report
+
+
+@only_local
+async def test_a_workload_that_raises_fails_with_its_error(lab: Lab, kind: str) -> None:
+    results = await run_planted(lab, kind, "planted_raises")
+    assert "job_completes" in failed(results), results.report
+    assert "planted" in verdict_of(results, "job_completes"), results.report
+
+
+async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, kind: str) -> None:
+    skimpy = spec_of(lab, kind, cluster=f", {WITHOUT_GPU}", deadline_s=STUCK_DEADLINE_S)
+    results = await lab.run(skimpy, baseline_of=spec_of(lab, kind))
+    assert {"job_completes", "scale_up_converges"} <= failed(results), results.report
+    told = "has {CPU: 2, GPU: 0}, its type gpu promises {CPU: 2, GPU: 1}"
+    assert told in verdict_of(results, "scale_up_converges"), results.report
+    assert results.diagnosis[0].startswith("likely: too few or misconfigured resources: "), results.report
+    assert told in results.diagnosis[0], results.report
+
+
+async def test_a_cloud_that_leaks_nodes_is_found(lab: Lab, kind: str) -> None:
+    spec = spec_of(lab, kind)
+    cluster = LEAKY[kind](f"leaky-{kind}", spec.cluster)
+    await cluster.start()
+    try:
+        results = await lab.run(spec, on=cluster)
+    finally:
+        await cluster.stop()
+    assert {"no_leaked_nodes", "scale_down_converges"} <= failed(results), results.report
+
+
+async def test_a_workload_that_hangs_ends_at_its_deadline_with_stack_dumps(lab: Lab, kind: str) -> None:
+    results = await run_planted(lab, kind, "planted_hangs", deadline_s=STUCK_DEADLINE_S)
     assert "job_completes" in failed(results), results.report
     finished = results.history.last(WorkloadFinished)
     assert finished is not None
@@ -50,27 +128,3 @@ async def test_a_workload_that_hangs_ends_at_its_deadline_with_stack_dumps(lab: 
     assert dumped[1].processes >= 1
     dumps = "".join(path.read_text() for path in (run.path / dumped[1].path).iterdir())
     assert "planted_workloads" in dumps, "the hanging frame is not in the dumps"
-
-
-async def test_a_workload_that_raises_fails_with_its_error(lab: Lab) -> None:
-    results = await run_planted(lab, "planted_raises")
-    assert "job_completes" in failed(results), results.report
-    assert "planted" in verdict_of(results, "job_completes"), results.report
-
-
-@pytest.mark.parametrize(
-    ("defect", "checks"),
-    [("leaky", {"no_leaked_nodes", "scale_down_converges"}), ("skimpy", {"job_completes", "stayed_live"})],
-)
-async def test_a_cloud_that_lies_is_found(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, defect: str, checks: set[str]
-) -> None:
-    monkeypatch.setenv("RAYCHAOS_PLANTED", defect)
-    spec = lab.spec(f"{CLUSTER}workload: {{name: batch_inference, {SIZE}}}\ndeadline_s: 45\n", "local")
-    cluster = PlantedLocalCluster(f"planted-{defect}", spec.cluster)
-    await cluster.start()
-    try:
-        results = await lab.run(spec, on=cluster)
-    finally:
-        await cluster.stop()
-    assert checks <= failed(results), results.report

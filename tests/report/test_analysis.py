@@ -8,12 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import (
     BatchCompleted,
     BatchInvoked,
     ClusterSampled,
-    Demand,
     Event,
     FaultHealed,
     FaultInjected,
@@ -30,7 +28,7 @@ from chaos.events import (
 )
 from chaos.history import History
 from chaos.report.injections import injection_stories
-from chaos.report.scaling import lanes, nodes_for, phases, steps, worker_counts
+from chaos.report.scaling import lanes, phases, steps, worker_counts
 from chaos.report.work import account, progress, row_count, row_ranges
 from tests.report.sample_history import sample_history
 
@@ -77,25 +75,6 @@ def test_worker_counts_of_the_sample() -> None:
     assert [counts.wanted.at(t_s) for t_s in (3, 5, 40, 50)] == [0, 4, 4, 0]
     assert counts.launching.peak == 4
     assert counts.idle.at(48) == 4
-
-
-@pytest.mark.parametrize(
-    ("demands", "wanted"),
-    [
-        ((), 1),
-        ((Demand(shape={"GPU": 1.0}, count=3),), 3),
-        ((Demand(shape={"CPU": 1.0}, count=3),), 1),
-        ((Demand(shape={"GPU": 0.5}, count=3), Demand(shape={"CPU": 4.0}, count=1)), 3),
-        ((Demand(shape={"GPU": 1.0}, count=100),), 6),
-        ((Demand(shape={"TPU": 1.0}, count=5),), 1),
-    ],
-)
-def test_nodes_for_demands(demands: tuple[Demand, ...], wanted: int) -> None:
-    types = {
-        "cpu": NodeType(resources={"CPU": 4.0}, min_workers=1),
-        "gpu": NodeType(resources={"CPU": 2.0, "GPU": 1.0}),
-    }
-    assert nodes_for(demands, ClusterSpec(node_types=types, max_workers=6)) == wanted
 
 
 def test_work_counts_repeated_and_given_up_rows() -> None:
@@ -165,7 +144,6 @@ def test_steps_keep_their_value() -> None:
     line = steps([(2.0, 1), (1.0, 3), (3.0, 1), (2.0, 2)])
     assert (line.times_s, line.values) == ((1.0, 2.0, 3.0), (3, 2, 1))
     assert [line.at(t_s) for t_s in (0.5, 1.0, 2.5, 9.0)] == [0, 3, 2, 1]
-    assert line.mean(0.0, 4.0) == pytest.approx(1.5)
 
 
 def test_an_injection_is_in_force_until_healed_or_the_end() -> None:

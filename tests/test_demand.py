@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.checkers.demand import Wanted, at_minimum, needless, wanted
 from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.demand import Wanted, at_minimum, needless, wanted, workers_for, workers_wanted
 from chaos.events import ClusterSampled, Demand, NodeView
 from tests.checkers.histories import CLUSTER, GPU, HEAD, NODE
 
@@ -81,6 +81,32 @@ def test_the_minimum_is_wanted_and_each_shape_gets_the_type_that_suits_it() -> N
     assert wanted(sample(), MIXED).least == 1
     assert wanted(sample(of(4, {"CPU": 1.0}), of(2)), MIXED).least == 3
     assert wanted(sample(of(8, {"CPU": 1.0}, "placement_group")), MIXED).most == 4
+
+
+@pytest.mark.parametrize(
+    ("demands", "workers"),
+    [
+        ([], 1),
+        ([of(3, {"CPU": 1.0})], 1),
+        ([of(2)], 3),
+        ([of(3, {"GPU": 0.5}), of(1, {"CPU": 4.0})], 3),
+        ([of(100)], 3),
+        ([of(100), of(100, {"CPU": 4.0})], 4),
+        ([of(5, {"TPU": 1.0})], 1),
+    ],
+)
+def test_workers_for_demands_on_an_empty_cluster(demands: list[Demand], workers: int) -> None:
+    assert workers_for(demands, MIXED) == workers
+
+
+def test_workers_wanted_are_those_at_work_and_those_that_waiting_demand_needs() -> None:
+    busy, spare = view("w1"), view("w2", free=NODE, idle_s=3.0)
+    assert workers_wanted(sample(nodes=[busy, spare]), CLUSTER) == 1
+    assert workers_wanted(sample(of(1), nodes=[busy, spare]), CLUSTER) == 2
+    assert workers_wanted(sample(of(1), nodes=[busy], gone=["w1"]), CLUSTER) == 1
+    assert workers_wanted(sample(of(1, {"CPU": 1.0}), nodes=[view("w1", free={"CPU": 1.0})]), CLUSTER) == 1
+    assert workers_wanted(sample(of(100), nodes=[busy, spare]), CLUSTER) == 4
+    assert workers_wanted(sample(), MIXED) == 1, "the minimum is wanted"
 
 
 def test_at_minimum_asks_the_gcs_and_the_cloud() -> None:

@@ -1,4 +1,4 @@
-"""How many nodes a sample's demand asks for: the same packing for every checker, and for the diagnosis.
+"""How many workers a demand asks for: the same packing for the checkers, the diagnosis and the report.
 
 Model of Ray's autoscaler, without its scores: waiting tasks and placement groups go onto what is free on the nodes
 there are, `request_resources` onto their totals, the rest onto new nodes of types that hold it, within the limits.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from chaos.cluster_spec import ClusterSpec
@@ -78,6 +79,19 @@ def wanted(sample: ClusterSampled, cluster: ClusterSpec) -> Wanted:
     return Wanted(least=grown.started, most=min(most, grown.room + grown.started), unfit=tuple(unfit), capped=capped)
 
 
+def workers_for(demands: Iterable[Demand], cluster: ClusterSpec) -> int:
+    """How many workers hold these demands on an empty cluster, its minimum included; never more than the limits."""
+    return wanted(ClusterSampled(reachable=True, demands=tuple(demands)), cluster).least
+
+
+def workers_wanted(sample: ClusterSampled, cluster: ClusterSpec) -> int:
+    """How many workers the sample has a use for: those at work, and those that the minimum and what waits need."""
+    at_work = [node for node in live_workers(sample) if node.status == "running"]
+    idle = {node.node for node in live_workers(sample) if node.status == "idle"}
+    without_idle = tuple(node for node in sample.nodes if node.node not in idle)
+    return len(at_work) + wanted(sample.model_copy(update={"nodes": without_idle}), cluster).least
+
+
 def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: float) -> tuple[str, ...]:
     """Workers idle for longer than their timeout and this, that neither a minimum nor `request_resources` keeps.
 
@@ -89,8 +103,7 @@ def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: 
     found: list[str] = []
     for node in live_workers(sample):
         kind = cluster.node_types.get(node.node_type)
-        own_s = kind.idle_timeout_s if kind else None
-        limit_s = (cluster.idle_timeout_s if own_s is None else own_s) + idle_longer_by_s
+        limit_s = cluster.idle_timeout_of(node.node_type) + idle_longer_by_s
         rest = [other for other in left if other is not node]
         kept = sum(other.node_type == node.node_type for other in rest) < (kind.min_workers if kind else 0)
         if node.status == "idle" and node.idle_s > limit_s and not kept and not _keeps(standing, node):

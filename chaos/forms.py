@@ -1,0 +1,87 @@
+"""In which form a kind of cluster does a harm, and which features of the kernel that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from chaos.examination import Kernel
+from chaos.fault import Fault
+from chaos.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to provide a capability: in words, and the kernel features it takes."""
+
+    words: str
+    features: tuple[str, ...] = ()
+
+
+# By kind of cluster and capability protocol, or field of `NetworkShape`, whose fields take different features. Of
+# several forms the first that the kernel can do is used.
+_FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
+    ("local", "KillsNodes"): (Form("SIGKILL to the node's processes"),),
+    ("local", "PausesNodes"): (Form("SIGSTOP to the node's processes"),),
+    ("local", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
+    ("compose", "KillsNodes"): (Form("the container is killed"),),
+    ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
+    ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
+    ("compose", "rate_mbit"): (
+        Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
+        Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),
+    ),
+    ("compose", "cut_from"): (Form("cuts by netfilter DROP", ("drop",)),),
+}
+
+
+@dataclass(frozen=True)
+class Provision:
+    """How a fault is made here: in words, the features the kernel lacks for it, and those not known to be there."""
+
+    words: str
+    lacking: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+
+
+def provision(kind: str, fault: type[Fault], kernel: Kernel) -> Provision:
+    """How a kind of cluster makes a fault on this kernel; with nothing lacking, it can be made."""
+    words: list[str] = []
+    lacking: list[str] = []
+    unsure: list[str] = []
+    for forms in _forms_of(kind, fault):
+        best = min(forms, key=lambda form: (len(kernel.lacks(*form.features)), not kernel.has(*form.features)))
+        words.append(best.words)
+        lacking += kernel.lacks(*best.features)
+        unsure += [name for name in best.features if not kernel.has(name) and not kernel.lacks(name)]
+    return Provision("; ".join(words), tuple(dict.fromkeys(lacking)), tuple(dict.fromkeys(unsure)))
+
+
+def unmakeable(kind: str, schedule: Schedule, look: Callable[[], Kernel]) -> tuple[str, ...]:
+    """Messages for the injections of which this machine's kernel has no form.
+
+    `look` examines the kernel, which takes a moment; it is called only where a fault takes something of the kernel.
+    """
+    doubtful = [
+        injection
+        for injection in schedule.injections
+        if any(form.features for forms in _forms_of(kind, type(injection.fault)) for form in forms)
+    ]
+    if not doubtful:
+        return ()
+    kernel = look()
+    found = []
+    for injection in doubtful:
+        lacking = provision(kind, type(injection.fault), kernel).lacking
+        if lacking:
+            found.append(
+                f"injection {injection.id}: a {kind} cluster cannot make {injection.fault.name} here: "
+                f"kernel {kernel.release} lacks {', '.join(lacking)}"
+            )
+    return tuple(found)
+
+
+def _forms_of(kind: str, fault: type[Fault]) -> list[tuple[Form, ...]]:
+    """For each thing the fault needs that takes a form, the forms there are of it."""
+    names = [*(need.__name__ for need in fault.needs), *fault.shapes]
+    return [forms for name in names if (forms := _FORMS.get((kind, name)))]

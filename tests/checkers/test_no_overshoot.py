@@ -1,0 +1,76 @@
+"""`no_overshoot`: a minimal history that passes, one that fails, and those it cannot judge."""
+
+from __future__ import annotations
+
+from chaos.cluster_spec import NodeType
+from chaos.events import ClusterSampled
+from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, opened, waiting
+
+
+def test_more_instances_than_the_maximum_fail() -> None:
+    verdict = judged("no_overshoot", Story(workers=[*four_workers(), Worker("w5", 20.0, 24.0)]))
+    assert (verdict.verdict, verdict.measured, verdict.bound) == ("fail", 5.0, 4.0)
+
+
+def test_more_instances_of_a_type_than_its_maximum_fail() -> None:
+    kinds = {"gpu": NodeType(resources=NODE, max_workers=3), "cpu": NodeType(resources={"CPU": 2.0}, max_workers=3)}
+    cluster = CLUSTER.model_copy(update={"node_types": kinds, "max_workers": 6})
+    verdict = judged("no_overshoot", Story(opening=opened(cluster=cluster)))
+    assert (verdict.verdict, verdict.bound) == ("fail", 3.0)
+    assert "gpu" in verdict.summary
+
+
+def test_a_replacement_may_overlap_with_the_node_it_replaces() -> None:
+    dying = Worker("w4", 4.0, 8.0, kill_s=21.5, dead_s=21.0)
+    story = Story(workers=[*four_workers()[:3], dying, Worker("w5", 20.0, 24.0)])
+    story.more = fault("i1", 19.0, victims=("w4",))
+    assert judged("no_overshoot", story).verdict == "pass"
+
+
+def test_an_instance_nobody_asked_for_is_no_overshoot() -> None:
+    events: list[Timed] = []
+    for t_s, event in Story().events():
+        if isinstance(event, ClusterSampled) and 10.0 <= t_s < 14.0:
+            events.append((t_s, event.model_copy(update={"cloud": {**event.cloud, "w9": "running"}})))
+        else:
+            events.append((t_s, event))
+    assert judged("no_overshoot", events).verdict == "pass"
+
+
+def test_nodes_beyond_demand_may_stay_for_a_moment_only() -> None:
+    idling = [Worker(f"w{n}", 4.0, 8.0, busy_to_s=8.0, gone_s=18.0) for n in (3, 4)]
+    two = Story(workers=[*four_workers()[:2], *idling], demand=lambda t_s: waiting(2) if 3.0 <= t_s < 8.0 else ())
+    verdict = judged("no_overshoot", two)
+    assert verdict.verdict == "fail"
+    assert verdict.unit == "s"
+    assert "demand explained 2" in verdict.summary
+    for worker in idling:
+        worker.gone_s = 14.0
+    assert judged("no_overshoot", two).verdict == "pass"
+    for worker in idling:
+        worker.busy_to_s, worker.gone_s = 40.0, 48.0
+    assert judged("no_overshoot", two).verdict == "pass", "what is in use is explained"
+
+
+def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None:
+    workers = [Worker("w1", 4.0, 35.0), *(Worker(f"w{n}", 4.0, 8.0) for n in (2, 3, 4))]
+    story = Story(workers=workers, demand=lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else ())
+    assert judged("no_overshoot", story).verdict == "pass"
+
+
+def test_a_worker_that_idles_on_fails_unless_a_request_or_minimum_keeps_it() -> None:
+    idling = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=10.0, gone_s=40.0)]
+    story = Story(workers=idling, demand=lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else ())
+    assert judged("no_overshoot", story).verdict == "fail"
+    kept = waiting(4)[0].model_copy(update={"source": "request_resources"})
+    story.demand = lambda t_s: (kept,) if 3.0 <= t_s < 39.0 else ()
+    assert judged("no_overshoot", story).verdict == "pass"
+    kind = NodeType(resources=NODE, min_workers=4, max_workers=4)
+    story.demand = lambda _: ()
+    story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": {"gpu": kind}}))
+    assert judged("no_overshoot", story).verdict == "pass"
+
+
+def test_no_overshoot_cannot_judge_a_cluster_without_workers_or_samples() -> None:
+    assert judged("no_overshoot", Story(workers=[])).verdict == "inconclusive"
+    assert judged("no_overshoot", Story(without=(ClusterSampled,))).verdict == "inconclusive"

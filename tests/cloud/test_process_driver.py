@@ -1,0 +1,115 @@
+"""Nodes as processes: started once for each instance, and whatever should not be there is seen."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from chaos.cloud.config import CloudConfig, CloudDirectory
+from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.instances import CloudState, Instance, StateFile
+from chaos.cloud.marks import processes, state_of
+from chaos.cloud.node_process import start_ticks
+from chaos.cloud.process_driver import ProcessDriver
+from chaos.cloud.ray_start import INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
+from chaos.cluster_spec import ClusterSpec
+
+LIMIT_S = 15.0
+SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
+ONE = Instance(instance="i-00001", node="w1", node_type="gpu", state="pending")
+
+
+class Yard:
+    """A cluster's directory whose Cloud is this process, and its driver."""
+
+    def __init__(self, root: Path) -> None:
+        self.mark = f"yard#{os.getpid()}-{root.name}"
+        self.config = CloudConfig(cluster="yard", mark=self.mark, driver="process", spec=ClusterSpec())
+        self.directory = CloudDirectory(root)
+        self.directory.create(self.config, token="t", ray_token=None)
+        self.directory.address.write_text(json.dumps({"pid": os.getpid(), "start_ticks": start_ticks(os.getpid())}))
+        self.driver = self.again()
+
+    def again(self) -> ProcessDriver:
+        """The driver of a Cloud that was started again."""
+        return ProcessDriver(self.config, self.directory)
+
+    def launch(self, instance: str) -> NodeLaunch:
+        """What runs a node: a process that does nothing."""
+        return NodeLaunch(argv=SLEEP, environment={MARK_VARIABLE: self.mark, INSTANCE_VARIABLE: instance})
+
+    def running(self) -> list[int]:
+        """Every process of the cluster."""
+        return processes(self.mark, sessions=self.directory.session_instances())
+
+
+@pytest.fixture
+async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
+    yard = Yard(tmp_path)
+    yield yard
+    await yard.driver.tear_down()
+    assert yard.running() == []
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"after {LIMIT_S:g} s: not {what}"
+        time.sleep(0.02)
+
+
+async def test_what_a_crashed_cloud_started_is_adopted_and_not_started_twice(yard: Yard) -> None:
+    started = await yard.driver.start(ONE, yard.launch("i-00001"))
+    until(lambda: len(yard.running()) == 2, "the wrapper and its command run")
+    # The crash: there is a state, but neither it nor the list of sessions knows of the node.
+    StateFile(yard.directory.state / "state.json").save(CloudState())
+    yard.directory.sessions.unlink()
+    adopted = await yard.again().start(ONE, yard.launch("i-00001"))
+    assert (adopted.handle, adopted.address) == (started.handle, started.address)
+    assert len(yard.running()) == 2
+    assert yard.directory.session_instances() == {started.handle: "i-00001"}
+    other = await yard.driver.start(ONE.model_copy(update={"instance": "i-00002"}), yard.launch("i-00002"))
+    assert other.handle != started.handle
+
+
+async def test_a_node_that_has_ended_is_started_anew(yard: Yard) -> None:
+    first = await yard.driver.start(ONE, yard.launch("i-00001"))
+    await yard.driver.stop(first, limit_s=0.0)
+    second = await yard.driver.start(ONE, yard.launch("i-00001"))
+    assert second.handle != first.handle
+    assert await yard.driver.gone([first, second.model_copy(update={"instance": "other"})]) == {"i-00001"}
+
+
+async def test_a_cluster_at_rest_shows_nothing_and_one_that_is_not_says_what(yard: Yard) -> None:
+    one = await yard.driver.start(ONE, yard.launch("i-00001"))
+    until(lambda: len(yard.running()) == 2, "the wrapper and its command run")
+    assert await yard.driver.harm_seen([one]) == ()
+    wrapper = int(one.handle.partition(":")[0])
+    (command,) = [pid for pid in yard.running() if pid != wrapper]
+
+    await yard.driver.pause(one)
+    until(lambda: state_of(command) == "T", "stopped")
+    assert await yard.driver.harm_seen([one]) == (f"stopped process: {command}",)
+    await yard.driver.resume(one)
+    until(lambda: state_of(command) != "T", "going on")
+
+    ended = [f"process {pid} of a node that ended" for pid in sorted((wrapper, command))]
+    assert await yard.driver.harm_seen([]) == tuple(ended)
+
+    own = {MARK_VARIABLE: yard.mark, INSTANCE_VARIABLE: "head", PROGRAM_VARIABLE: "1"}
+    program = await asyncio.create_subprocess_exec(*SLEEP, env={**os.environ, **own}, start_new_session=True)
+    head = ONE.model_copy(update={"instance": "head", "node": "head"})
+    try:
+        until(lambda: program.pid in yard.running(), "the program runs")
+        assert await yard.driver.harm_seen([head, one]) == (f"program still running: process {program.pid}",)
+    finally:
+        program.kill()
+        await program.wait()
+    assert await yard.driver.harm_seen([head, one]) == ()
