@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from pydantic import Field
-
+from chaos.harm import LaunchFault, NetworkShape
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -145,18 +144,6 @@ class PausesNodes(Protocol):
         ...
 
 
-class LaunchFault(Value):
-    """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
-
-    It hits the first `count` instances asked for, and no more, however many one request asks for.
-    """
-
-    node_type: str | None = None
-    count: int | None = Field(default=None, ge=1)
-    delay_s: float = Field(default=0.0, ge=0.0)
-    error: str | None = None
-
-
 @runtime_checkable
 class FaultsLaunches(Protocol):
     """The Cloud can be made to launch late or not at all."""
@@ -164,13 +151,6 @@ class FaultsLaunches(Protocol):
     async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
         """Applies to launches asked for from now on, until undone or the lease ends."""
         ...
-
-
-class NetworkShape(Value):
-    """What is done to a node's network: a rate limit both ways, or no packets to and from `cut_from`."""
-
-    rate_mbit: float | None = Field(default=None, gt=0.0)
-    cut_from: tuple[str, ...] = ()
 
 
 class PathMeasurement(Value):

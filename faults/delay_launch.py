@@ -6,9 +6,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from chaos.cluster import FaultsLaunches, LaunchFault, UndoesEffects
+from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import NodeJoined, NodeLaunching, NodeStarted
 from chaos.fault import Effect, Fault, Site
+from chaos.harm import LaunchFault
 
 _RECORDING_S = 0.05  # the Cloud accepts a launch a moment before it records it
 

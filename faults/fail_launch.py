@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from chaos.cluster import FaultsLaunches, LaunchFault, UndoesEffects
+from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed
 from chaos.fault import Effect, Fault, Site
+from chaos.harm import LaunchFault
 
 _WORDS = MappingProxyType(
     {

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import ClassVar, Literal
 
-from chaos.cluster import NetworkShape, ShapesNetworks, UndoesEffects
+from chaos.cluster import ShapesNetworks, UndoesEffects
 from chaos.events import NodeDied, NodeJoined
 from chaos.fault import Effect, Fault, Site
+from chaos.harm import NetworkShape
 
 
 class PartitionNetwork(Fault):

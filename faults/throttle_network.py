@@ -7,9 +7,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from chaos.cluster import NetworkShape, ShapesNetworks, UndoesEffects
+from chaos.cluster import ShapesNetworks, UndoesEffects
 from chaos.events import Outcome
 from chaos.fault import Effect, Fault, Readings, Site
+from chaos.harm import NetworkShape
 
 _PROBE_S = 0.4
 # A policer lets so much pass before it limits anything; a transfer must go on after that.

@@ -13,8 +13,6 @@ from typing import ClassVar, Literal, TypeVar
 from chaos.cluster import (
     FaultsLaunches,
     KillsNodes,
-    LaunchFault,
-    NetworkShape,
     Node,
     PathMeasurement,
     PausesNodes,
@@ -25,6 +23,7 @@ from chaos.cluster import (
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
+from chaos.harm import LaunchFault, NetworkShape
 from chaos.history import History, Recorder
 
 T = TypeVar("T")

@@ -23,6 +23,7 @@ VALUES = (
     "chaos.examination",
     "chaos.fault",
     "chaos.finish",
+    "chaos.harm",
     "chaos.history",
     "chaos.home",
     "chaos.rows",
@@ -46,7 +47,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
     ),
     "faults": (
-        ("chaos.cluster", "chaos.errors", "chaos.events", "chaos.fault", "chaos.value"),
+        ("chaos.cluster", "chaos.errors", "chaos.events", "chaos.fault", "chaos.harm", "chaos.value"),
         ("ray", "docker", "subprocess", "psutil", "aiohttp", "torch", "os", "signal"),
     ),
     "workloads": (

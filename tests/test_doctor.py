@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from chaos import doctor, kernel
-from chaos.cluster import FaultsLaunches, KillsNodes, LaunchFault, NetworkShape, PathMeasurement, ShapesNetworks
+from chaos.cluster import FaultsLaunches, KillsNodes, PathMeasurement, ShapesNetworks
 from chaos.errors import ClusterError
 from chaos.examination import Engine, Examination, Facts, Finding, Gpu, Kernel, KernelFeature, Room
 from chaos.fault import Effect, Fault, Site
+from chaos.harm import LaunchFault, NetworkShape
 from chaos.report.examination import render_examination
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from chaos import run as run_module
-from chaos.cluster import LaunchFault
 from chaos.errors import ClusterError
 from chaos.events import CleanlinessChecked, FingerprintTaken, RunSealed, WorkloadStarted
+from chaos.harm import LaunchFault
 from chaos.history import History
 from chaos.run import Run
 from chaos.spec import Catalogue, parse

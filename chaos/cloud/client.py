@@ -11,9 +11,10 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import TOKEN_HEADER
-from chaos.cluster import LaunchFault, NetworkShape, Node, PathMeasurement
+from chaos.cluster import Node, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import Event
+from chaos.harm import CloudHarm, NodeHarm
 
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _CONFLICT = 409
@@ -60,21 +61,10 @@ class CloudClient:
         """Ends a node at once."""
         await self._call("POST", f"/nodes/{node}/kill")
 
-    async def pause(self, node: str, *, effect_id: str, lease_s: float) -> None:
-        """Freezes a node."""
-        await self._call("PUT", f"/effects/{effect_id}", {"lease_s": lease_s, "node": node, "pause": True})
-
-    async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
-        """Harms launches."""
-        await self._call("PUT", f"/effects/{effect_id}", {"lease_s": lease_s, "launch": fault.model_dump(mode="json")})
-
-    async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
-        """Shapes a node's network."""
-        await self._call(
-            "PUT",
-            f"/effects/{effect_id}",
-            {"lease_s": lease_s, "node": node, "network": shape.model_dump(mode="json")},
-        )
+    async def apply(self, harm: NodeHarm | CloudHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Puts harm in force, on a node or on the Cloud itself, until undone or the lease ends."""
+        body = {"lease_s": lease_s, "node": node, "harm": harm.model_dump(mode="json")}
+        await self._call("PUT", f"/effects/{effect_id}", body)
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""

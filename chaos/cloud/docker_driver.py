@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
@@ -43,7 +43,7 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
-from chaos.cloud.driver import NodeLaunch, ResolvedShape
+from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
 from chaos.cloud.network import NetworkShaper, Wanted
@@ -51,6 +51,8 @@ from chaos.cloud.node_process import start_ticks
 from chaos.cloud.path_probe import measure
 from chaos.cluster import PathMeasurement
 from chaos.errors import ClusterError, InjectionError
+from chaos.harm import NetworkShape, NodeHarm
+from chaos.value import Value
 
 WORKER = "worker"
 HEAD = "head"
@@ -78,6 +80,25 @@ class _Kernel:
         return self._ticks is not None and start_ticks(self.pid) == self._ticks
 
 
+class _Networks:
+    """Shapes the networks of nodes that live."""
+
+    kinds: tuple[type[Value], ...] = (NetworkShape,)
+
+    def __init__(self, shaper: NetworkShaper, kernel_of: Callable[[Instance], Awaitable[_Kernel | None]]) -> None:
+        self._shaper = shaper
+        self._kernel_of = kernel_of
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """The slowest rate and every cut among the shapes."""
+        shapes = [harm for harm in harms if isinstance(harm, NetworkShape)]
+        kernel = await self._kernel_of(instance)
+        if kernel is not None and kernel.alive():
+            await self._shaper.shape(kernel.pid, Wanted.of(shapes, addresses))
+        elif shapes:
+            raise InjectionError(f"node {instance.node} is gone")
+
+
 class DockerDriver:
     """Runs the workers of one Compose project, and adopts its head."""
 
@@ -92,6 +113,7 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
+        self._enforcers = (_Networks(self._shaper, self._kernel_of), Freezer(self._pause, self._resume))
         self._own = self._find_own()
         self._image = self._own_image()
         make_node_directory(directory, HEAD)
@@ -122,18 +144,24 @@ class DockerDriver:
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """SIGTERM, SIGKILL after `limit_s`, and removal; what the container wrote is kept in the node's directory."""
         kernel = self._kernel.get(instance.handle)
-        await self._call(lambda: self._stop(instance, limit_s if kernel is None or kernel.alive() else 0.0))
+        handle = instance.handle or await self._call(lambda: self._made_for(instance))
+        if handle:
+            await self._call(lambda: self._stop(handle, limit_s if kernel is None or kernel.alive() else 0.0))
         self._gpus.pop(instance.instance, None)
         self._forget(instance.handle)
 
-    async def kill(self, instance: Instance) -> None:
+    async def kill(self, instance: Instance) -> bool:
         """SIGKILL to the container's first process: the kernel ends all others of its process namespace with it."""
         kernel = await self._kernel_of(instance)
-        if kernel is not None and kernel.alive():
-            with contextlib.suppress(ProcessLookupError):
+        ran = kernel is not None and kernel.alive()
+        if kernel is not None and ran:
+            try:
                 os.kill(kernel.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                ran = False
         # A frozen container dies when it is thawed, before it runs another instruction.
-        await self.resume(instance)
+        await self._resume(instance)
+        return ran
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Nodes whose first process has ended."""
@@ -144,30 +172,13 @@ class DockerDriver:
                 ended.add(instance.instance)
         return ended
 
-    async def pause(self, instance: Instance) -> None:
-        """Freezes the container with the kernel's freezer."""
-        if instance.handle not in self._frozen:
-            try:
-                await self._call(lambda: self._engine.api.pause(instance.handle))
-            except NotFound as error:
-                raise InjectionError(f"node {instance.node} is gone") from error
-            except ClusterError as error:
-                if "already paused" not in str(error):
-                    raise InjectionError(str(error)) from error
-            self._frozen.add(instance.handle)
+    def refuses(self, harm: NodeHarm) -> str:  # noqa: ARG002 -- containers can be harmed in every way there is
+        """Nothing."""
+        return ""
 
-    async def resume(self, instance: Instance) -> None:
-        """Thaws the container."""
-        if not instance.handle or not await self._is_frozen(instance):
-            return
-        try:
-            await self._call(lambda: self._engine.api.unpause(instance.handle))
-        except NotFound:
-            pass
-        except ClusterError as error:
-            if "is not paused" not in str(error) and "is not running" not in str(error):
-                raise
-        self._frozen.discard(instance.handle)
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """Shapes the node's network, and freezes it or lets it go on."""
+        await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def tear_down(self) -> None:
         """Removes every worker of this cluster, and whatever we did to the head's network."""
@@ -189,15 +200,6 @@ class DockerDriver:
 
     # -- networks -------------------------------------------------------------------------------------------
 
-    async def shape(self, instance: Instance, shapes: Mapping[str, ResolvedShape]) -> None:
-        """The slowest rate and every cut among the shapes."""
-        kernel = await self._kernel_of(instance)
-        if kernel is None or not kernel.alive():
-            if shapes:
-                raise InjectionError(f"node {instance.node} is gone")
-            return
-        await self._shaper.shape(kernel.pid, Wanted.of(shapes.values()))
-
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measured by sockets inside both nodes' networks; of a node that is gone, nothing is reachable."""
         near, far = await self._kernel_of(source), await self._kernel_of(destination)
@@ -212,29 +214,62 @@ class DockerDriver:
                 ) from error
             return PathMeasurement(reachable=False)
 
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+    async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
-        seen: list[str] = []
-        for instance in instances:
-            if instance.state != "running":
-                continue
-            kernel = await self._kernel_of(instance)
-            if kernel is None or not kernel.alive():
-                continue
-            seen += [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
-            found = await self._call(partial(self._inspect, instance.handle))
-            if found is not None and found["State"]["Paused"]:
-                seen.append(f"{instance.node}: container paused")
-        known = {instance.instance for instance in instances}
+        before = instances()
+        shown = [await self._harm_of(instance) for instance in before if instance.state == "running"]
+        workers = await self._call(lambda: self._members(WORKER))
+        # A node that began or ended meanwhile had its right to its container.
+        known = {instance.instance for instance in (*before, *instances())}
+        seen = [thing for things in shown for thing in things]
         seen += [
             f"container {worker.name} of a node that ended"
-            for worker in await self._call(lambda: self._members(WORKER))
+            for worker in workers
             if worker.labels.get(INSTANCE_LABEL) not in known
         ]
         running = await asyncio.to_thread(programs, self._config.mark)
         return (*seen, *(f"program still running: process {pid}" for pid in running))
 
     # -- inside, on the loop --------------------------------------------------------------------------------
+
+    async def _harm_of(self, instance: Instance) -> list[str]:
+        """What shows of harm on one node; nothing of one that has ended, or ends while it is looked at."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            return []
+        try:
+            seen = [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
+        except InjectionError:
+            if kernel.alive():
+                raise
+            return []
+        found = await self._call(partial(self._inspect, instance.handle))
+        return [*seen, f"{instance.node}: container paused"] if found is not None and found["State"]["Paused"] else seen
+
+    async def _pause(self, instance: Instance) -> None:
+        """Freezes the container with the kernel's freezer."""
+        if instance.handle not in self._frozen:
+            try:
+                await self._call(lambda: self._engine.api.pause(instance.handle))
+            except NotFound as error:
+                raise InjectionError(f"node {instance.node} is gone") from error
+            except ClusterError as error:
+                if "already paused" not in str(error):
+                    raise InjectionError(str(error)) from error
+            self._frozen.add(instance.handle)
+
+    async def _resume(self, instance: Instance) -> None:
+        """Thaws the container."""
+        if not instance.handle or not await self._is_frozen(instance):
+            return
+        try:
+            await self._call(lambda: self._engine.api.unpause(instance.handle))
+        except NotFound:
+            pass
+        except ClusterError as error:
+            if "is not paused" not in str(error) and "is not running" not in str(error):
+                raise
+        self._frozen.discard(instance.handle)
 
     async def _call(self, work: Callable[[], T]) -> T:
         """Runs blocking work in a thread; what goes wrong with the engine becomes a ClusterError, but for NotFound."""
@@ -396,12 +431,17 @@ class DockerDriver:
         self._gpus[instance.instance] = chosen
         return [DeviceRequest(device_ids=list(chosen), capabilities=[["gpu"]])]
 
-    def _stop(self, instance: Instance, limit_s: float) -> None:
+    def _made_for(self, instance: Instance) -> str:
+        """The container an earlier Cloud made for an instance; empty where there is none."""
+        found = containers_of(self._engine, *self._labels(), f"{INSTANCE_LABEL}={instance.instance}")
+        return next((container.id for container in found), "")
+
+    def _stop(self, handle: str, limit_s: float) -> None:
         with contextlib.suppress(NotFound):
             if limit_s > 0:
-                self._engine.api.stop(instance.handle, timeout=round(limit_s))
-            self._keep_log(instance.handle)
-            self._engine.api.remove_container(instance.handle, force=True, v=True)
+                self._engine.api.stop(handle, timeout=round(limit_s))
+            self._keep_log(handle)
+            self._engine.api.remove_container(handle, force=True, v=True)
 
     def _keep_log(self, container: str) -> None:
         """Saves what a container wrote; it goes with the container."""

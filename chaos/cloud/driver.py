@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
 from chaos.cloud.instances import Instance
 from chaos.cluster import PathMeasurement
+from chaos.harm import FrozenNode, NodeHarm
 from chaos.value import Value
 
 
@@ -20,15 +21,58 @@ class NodeLaunch(Value):
     files: dict[str, str] = Field(default_factory=dict)
 
 
-class ResolvedShape(Value):
-    """A network shape with nodes resolved to addresses."""
+class Enforcer(Protocol):
+    """Makes a node obey exactly the harms of some kinds."""
 
-    rate_mbit: float | None = None
-    cut_from: tuple[str, ...] = ()
+    kinds: tuple[type[Value], ...]
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """Makes the node obey these and nothing else of its kinds; none: it is untouched.
+
+        `addresses` are those of the nodes there are. Harmless, where nothing is to be obeyed, on a node that is gone.
+
+        Raises:
+            InjectionError: it could not be done.
+        """
+        ...
+
+
+class Freezer:
+    """Freezes and thaws nodes by whatever means a driver has; a node not known to move is thawed once to be sure."""
+
+    kinds: tuple[type[Value], ...] = (FrozenNode,)
+
+    def __init__(
+        self, pause: Callable[[Instance], Awaitable[None]], resume: Callable[[Instance], Awaitable[None]]
+    ) -> None:
+        self._pause = pause
+        self._resume = resume
+        self._moving: set[str] = set()
+
+    def started(self, handle: str) -> None:
+        """A node that has just been started moves."""
+        self._moving.add(handle)
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:  # noqa: ARG002 -- a freeze has no peers
+        """Freezes the node, or lets it go on."""
+        if harms:
+            self._moving.discard(instance.handle)
+            await self._pause(instance)
+        elif instance.handle not in self._moving:
+            await self._resume(instance)
+            self._moving.add(instance.handle)
+
+
+async def obey_all(
+    enforcers: Sequence[Enforcer], instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]
+) -> None:
+    """Hands each enforcer the harms of its kinds."""
+    for enforcer in enforcers:
+        await enforcer.obey(instance, [harm for harm in harms if isinstance(harm, enforcer.kinds)], addresses=addresses)
 
 
 class NodeDriver(Protocol):
-    """Starts, ends, freezes and shapes what runs a node. Handles are strings that survive the Cloud's restart."""
+    """Starts, ends and harms what runs a node. Handles are strings that survive the Cloud's restart."""
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Runs the node; returns the instance with its handle and address.
@@ -45,29 +89,36 @@ class NodeDriver(Protocol):
         ...
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
-        """Ends the node politely, and by force after `limit_s`; harmless when it is gone."""
+        """Ends the node politely, and by force after `limit_s`; harmless when it is gone.
+
+        Of an instance without a handle, whatever an earlier Cloud may have started for it is ended.
+        """
         ...
 
-    async def kill(self, instance: Instance) -> None:
-        """Ends all of the node at once; harmless when it is gone."""
+    async def kill(self, instance: Instance) -> bool:
+        """Ends all of the node at once; says whether there was anything left to end."""
         ...
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Which of the instances no longer run."""
         ...
 
-    async def pause(self, instance: Instance) -> None:
-        """Freezes the node."""
+    def refuses(self, harm: NodeHarm) -> str:
+        """Why nodes of this kind cannot be harmed so; empty where they can."""
         ...
 
-    async def resume(self, instance: Instance) -> None:
-        """Thaws the node; harmless when it is not frozen or gone."""
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """Makes the node obey exactly these harms, and none that were before; `addresses` are the nodes'.
+
+        Raises:
+            InjectionError: it could not be done, or the node is gone and there is something to obey.
+        """
         ...
 
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+    async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What shows of harm, and of what should have ended, read from where it is; each in a few words.
 
-        `instances` are all there are. Nothing shows on a cluster at rest.
+        `instances` says which there are at the moment it is called. Nothing shows on a cluster at rest.
         """
         ...
 
@@ -78,11 +129,7 @@ class NodeDriver(Protocol):
 
 @runtime_checkable
 class NetworkDriver(Protocol):
-    """Nodes have networks of their own, which can be shaped and measured."""
-
-    async def shape(self, instance: Instance, shapes: Mapping[str, ResolvedShape]) -> None:
-        """Makes the node's network obey exactly these shapes, keyed by effect; none means untouched."""
-        ...
+    """Nodes have networks of their own, whose paths can be measured."""
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path from inside both nodes' networks."""

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from chaos.cloud.config import write_durably
-from chaos.cluster import LaunchFault, NetworkShape
+from chaos.harm import Harm
 from chaos.value import Value
 
 State = Literal["pending", "running", "stopping", "terminated"]
@@ -31,15 +31,16 @@ class Instance(Value):
 
 
 class ActiveEffect(Value):
-    """Lasting harm in force until `expires_monotonic_s`: exactly one of the three kinds of harm is given."""
+    """Lasting harm in force until `expires_monotonic_s`, on one instance or, without one, on the Cloud itself.
+
+    `hits` counts the launches it has hit.
+    """
 
     effect_id: str
     expires_monotonic_s: float
+    harm: Harm
     instance: str = ""
-    pause: bool = False
-    launch: LaunchFault | None = None
-    launches_hit: int = 0
-    network: NetworkShape | None = None
+    hits: int = 0
 
 
 class CloudState(Value):

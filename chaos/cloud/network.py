@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from chaos.cloud.driver import ResolvedShape
 from chaos.cloud.namespaces import run_in_network
 from chaos.errors import InjectionError
+from chaos.harm import NetworkShape
 
 DEVICE = "eth0"
 IFB = "raychaos0"
@@ -52,11 +52,12 @@ class Wanted:
     cut_from: tuple[str, ...] = ()
 
     @staticmethod
-    def of(shapes: Iterable[ResolvedShape]) -> Wanted:
-        """All shapes at once: the slowest rate, and every cut."""
+    def of(shapes: Iterable[NetworkShape], addresses: Mapping[str, str]) -> Wanted:
+        """All shapes at once: the slowest rate, and every cut from a node that has an address."""
         shapes = tuple(shapes)
         rates = [shape.rate_mbit for shape in shapes if shape.rate_mbit is not None]
-        cuts = {str(ipaddress.IPv4Address(address)) for shape in shapes for address in shape.cut_from}
+        peers = {node for shape in shapes for node in shape.cut_from}
+        cuts = {str(ipaddress.IPv4Address(addresses[node])) for node in peers if node in addresses}
         return Wanted(rate_mbit=min(rates, default=None), cut_from=tuple(sorted(cuts)))
 
 

@@ -7,10 +7,10 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
-from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -25,6 +25,7 @@ from chaos.cloud.marks import (
 from chaos.cloud.node_process import children_of, start_ticks
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
 from chaos.errors import ClusterError, InjectionError
+from chaos.harm import NetworkShape, NodeHarm
 
 _POLL_S = 0.05
 _WRAPPER = "chaos.cloud.node_process"
@@ -41,6 +42,7 @@ class ProcessDriver:
         self._directory = directory
         # Where an earlier Cloud has been, it may have started what it did not come to remember.
         self._inherits = (directory.state / "state.json").exists()
+        self._freezer = Freezer(self._pause, self._resume)
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Starts the node's process group; adopts the one that an earlier Cloud started for the same instance."""
@@ -52,6 +54,7 @@ class ProcessDriver:
             logs = self._directory.nodes / instance.instance
             raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
         handle = f"{pid}:{ticks}"
+        self._freezer.started(handle)
         with self._directory.sessions.open("a") as file:
             file.write(f"{instance.instance} {handle}\n")
         return instance.model_copy(
@@ -85,6 +88,8 @@ class ProcessDriver:
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """SIGTERM to the node's wrapper, then SIGKILL to all of the node, until nothing is left."""
+        if not instance.handle and not self._inherits:
+            return
         pid = self._pid(instance)
         if pid is not None and limit_s > 0:
             signal_all([pid], signal.SIGTERM)
@@ -98,38 +103,34 @@ class ProcessDriver:
                 raise InjectionError(f"processes {self._living(instance)} of node {instance.node} do not die")
             await asyncio.sleep(_POLL_S)
 
-    async def kill(self, instance: Instance) -> None:
+    async def kill(self, instance: Instance) -> bool:
         """SIGKILL to the process group at once, then to whatever else is the node's."""
+        ran = self._pid(instance) is not None
         self._signal_group(instance, signal.SIGKILL)
         signal_all(self._living(instance), signal.SIGKILL)
+        return ran
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Nodes whose wrapper has ended."""
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
-    async def pause(self, instance: Instance) -> None:
-        """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on.
+    def refuses(self, harm: NodeHarm) -> str:
+        """Networks: all nodes share this machine's."""
+        if isinstance(harm, NetworkShape):
+            return "nodes of a local cluster share this machine's network; use --cluster compose"
+        return ""
 
-        Stragglers are the wrapper's descendants: it is their subreaper. Looking for the cluster's mark instead would
-        read the memory of every process of the machine, and waits for those that are busy mapping theirs.
-        """
-        self._signal_group(instance, signal.SIGSTOP)
-        wrapper = self._pid(instance)
-        if wrapper is None:
-            return
-        signal_all([wrapper], signal.SIGCONT)
-        stopped: set[int] = set()
-        while fresh := [pid for pid in children_of(wrapper) if pid not in stopped]:
-            signal_all(fresh, signal.SIGSTOP)
-            stopped.update(fresh)
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """Stops the node's processes, or lets them go on."""
+        await obey_all((self._freezer,), instance, harms, addresses=addresses)
 
-    async def resume(self, instance: Instance) -> None:
-        """SIGCONT to all of the node that is stopped."""
-        signal_all([pid for pid in self._living(instance) if state_of(pid) in ("T", "t")], signal.SIGCONT)
-
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+    async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """Processes that are stopped, or outlived their node, or are of a program that should have ended."""
-        return await asyncio.to_thread(self._harm_seen, {instance.instance for instance in instances})
+        before = {instance.instance for instance in instances()}
+        seen = await asyncio.to_thread(self._harm_seen)
+        # A node that began or ended while the processes were looked at had its right to them.
+        known = before | {instance.instance for instance in instances()}
+        return tuple(text for owner, text in seen if owner is None or owner not in known)
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
@@ -140,17 +141,44 @@ class ProcessDriver:
                 raise ClusterError(f"processes {remaining} of cluster {self._config.cluster} do not die")
             await asyncio.sleep(_POLL_S)
 
-    def _harm_seen(self, known: set[str]) -> tuple[str, ...]:
+    async def _pause(self, instance: Instance) -> None:
+        """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on.
+
+        Stragglers are the wrapper's descendants: it is their subreaper. Looking for the cluster's mark instead would
+        read the memory of every process of the machine, and waits for those that are busy mapping theirs. Programs
+        beside the head are nobody's descendants, so for the head that has to be.
+        """
+        self._signal_group(instance, signal.SIGSTOP)
+        wrapper = self._pid(instance)
+        if wrapper is None:
+            return
+        signal_all([wrapper], signal.SIGCONT)
+        stopped: set[int] = {wrapper}
+        while fresh := [pid for pid in self._to_pause(instance, wrapper) if pid not in stopped]:
+            signal_all(fresh, signal.SIGSTOP)
+            stopped.update(fresh)
+
+    def _to_pause(self, instance: Instance, wrapper: int) -> list[int]:
+        return self._living(instance) if instance.instance == "head" else children_of(wrapper)
+
+    async def _resume(self, instance: Instance) -> None:
+        """SIGCONT to all of the node that is stopped."""
+        signal_all([pid for pid in self._living(instance) if state_of(pid) in ("T", "t")], signal.SIGCONT)
+
+    def _harm_seen(self) -> list[tuple[str | None, str]]:
+        """What shows, and for what shows only of a node that ended, whose it is."""
         sessions = self._directory.session_instances()
         owners = {int(session.partition(":")[0]): instance for session, instance in sessions.items()}
         ours = processes(self._config.mark, sessions=sessions)
-        seen = [f"stopped process: {pid}" for pid in ours if state_of(pid) in ("T", "t")]
+        seen: list[tuple[str | None, str]] = [
+            (None, f"stopped process: {pid}") for pid in ours if state_of(pid) in ("T", "t")
+        ]
         for pid in ours:
             owner = owners.get(session_of(pid)) or environment_of(pid).get(INSTANCE_VARIABLE)
-            if owner is not None and owner not in known:
-                seen.append(f"process {pid} of a node that ended")
-        seen += [f"program still running: process {pid}" for pid in programs(self._config.mark)]
-        return tuple(seen)
+            if owner is not None:
+                seen.append((owner, f"process {pid} of a node that ended"))
+        seen += [(None, f"program still running: process {pid}") for pid in programs(self._config.mark)]
+        return seen
 
     def _wrapper_of(self, instance: Instance) -> int | None:
         """The node process that runs for an instance already."""

@@ -22,18 +22,20 @@ from typing import TypeVar
 
 import structlog
 from aiohttp import web
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from chaos.cloud.bootstrap import bootstrap
 from chaos.cloud.config import TOKEN_HEADER, CloudConfig, CloudDirectory, write_durably
-from chaos.cloud.core import Cloud, Journal, LaunchRefused
+from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster
 from chaos.cloud.instances import Instance, StateFile
+from chaos.cloud.journal import Journal
+from chaos.cloud.launching import LaunchRefused
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
 from chaos.cloud.ray_start import COMPOSE_DASHBOARD_PORT, COMPOSE_GCS_PORT, head_launch, loopback_address, worker_launch
-from chaos.cluster import LaunchFault, NetworkShape
 from chaos.errors import ChaosError
+from chaos.harm import Harm
 from chaos.value import Value
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,15 +61,7 @@ class EffectAsk(Value):
 
     lease_s: float = Field(gt=0.0)
     node: str = ""
-    pause: bool = False
-    launch: LaunchFault | None = None
-    network: NetworkShape | None = None
-
-    @model_validator(mode="after")
-    def _one_harm(self) -> EffectAsk:
-        if self.pause + (self.launch is not None) + (self.network is not None) != 1:
-            raise ValueError("give exactly one of pause, launch and network")
-        return self
+    harm: Harm
 
 
 class PathAsk(Value):
@@ -146,14 +140,7 @@ def application(
 
     async def apply(request: web.Request) -> web.Response:
         ask = await _body(request, EffectAsk)
-        await cloud.apply(
-            request.match_info["effect"],
-            lease_s=ask.lease_s,
-            node=ask.node,
-            pause=ask.pause,
-            launch=ask.launch,
-            network=ask.network,
-        )
+        await cloud.apply(request.match_info["effect"], ask.harm, lease_s=ask.lease_s, node=ask.node)
         return web.json_response({})
 
     async def undo(request: web.Request) -> web.Response:

@@ -15,11 +15,12 @@ from typing import Any
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import LaunchFault, Node, Process, Vitals
+from chaos.cluster import Node, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
+from chaos.harm import FrozenNode, LaunchFault
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -225,11 +226,11 @@ class CloudCluster(ABC):
 
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Freezes a node."""
-        await self._cloud.pause(node, effect_id=effect_id, lease_s=lease_s)
+        await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
         """Makes launches late, or fail."""
-        await self._cloud.fault_launches(fault, effect_id=effect_id, lease_s=lease_s)
+        await self._cloud.apply(fault, effect_id=effect_id, lease_s=lease_s)
 
     async def undo(self, effect_id: str) -> None:
         """Removes an effect."""

@@ -37,7 +37,7 @@ from chaos.cloud.ray_start import (
 )
 from chaos.cloud.server import free_ports
 from chaos.cloud.stacks import ALL_LIMIT_S
-from chaos.cluster import NetworkShape, PathMeasurement, Process, Vitals
+from chaos.cluster import PathMeasurement, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters import image
 from chaos.clusters.cgroups import vitals_of
@@ -46,6 +46,7 @@ from chaos.clusters.compose_command import IMAGE_VARIABLE, require_compose, run
 from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, sweep
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
+from chaos.harm import NetworkShape
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
@@ -73,7 +74,7 @@ class ComposeCluster(CloudCluster):
 
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Throttles a node's network, or cuts it off from others."""
-        await self._cloud.shape_network(node, shape, effect_id=effect_id, lease_s=lease_s)
+        await self._cloud.apply(shape, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measured by the Cloud, with sockets inside both nodes' networks."""

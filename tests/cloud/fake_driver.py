@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,12 +12,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import CloudConfig
-from chaos.cloud.core import Cloud, Journal
-from chaos.cloud.driver import NodeLaunch, ResolvedShape
+from chaos.cloud.core import Cloud
+from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance, StateFile
+from chaos.cloud.journal import Journal
 from chaos.cluster import PathMeasurement
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import Event
+from chaos.harm import FrozenNode, NetworkShape, NodeHarm
 from tests.doubles import VirtualClock
 
 SPEC = ClusterSpec(
@@ -62,12 +64,15 @@ class FakeDriver:
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """It is gone."""
         await self._called("stop", instance)
-        self.vanish(instance.handle)
+        for handle in [handle for handle, running in self.running.items() if running == instance.instance]:
+            self.vanish(handle)
 
-    async def kill(self, instance: Instance) -> None:
+    async def kill(self, instance: Instance) -> bool:
         """It is gone."""
         await self._called("kill", instance)
+        ran = instance.handle in self.running
         self.vanish(instance.handle)
+        return ran
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Those whose handle does not run."""
@@ -75,20 +80,21 @@ class FakeDriver:
             raise self.failing["gone"]
         return {item.instance for item in instances if item.handle not in self.running}
 
-    async def pause(self, instance: Instance) -> None:
-        """It freezes, if it runs."""
-        await self._called("pause", instance)
-        if instance.handle in self.running:
+    def refuses(self, harm: NodeHarm) -> str:
+        """Networks, as on one machine."""
+        return "use --cluster compose" if isinstance(harm, NetworkShape) else ""
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """It freezes, if it runs, or thaws."""
+        await self._called("obey", instance)
+        if any(isinstance(harm, FrozenNode) for harm in harms) and instance.handle in self.running:
             self.frozen.add(instance.handle)
+        else:
+            self.frozen.discard(instance.handle)
 
-    async def resume(self, instance: Instance) -> None:
-        """It thaws."""
-        await self._called("resume", instance)
-        self.frozen.discard(instance.handle)
-
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+    async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """The frozen nodes."""
-        return tuple(f"{item.node}: frozen" for item in instances if item.handle in self.frozen)
+        return tuple(f"{item.node}: frozen" for item in instances() if item.handle in self.frozen)
 
     async def tear_down(self) -> None:
         """Nothing runs."""
@@ -110,23 +116,30 @@ class FakeDriver:
 
 
 class FakeNetworkDriver(FakeDriver):
-    """The same, with networks: `shapes` is what each instance's network obeys."""
+    """The same, with networks: `shapes` and `addresses` are what each instance's network obeys."""
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
         super().__init__(clock)
-        self.shapes: dict[str, dict[str, ResolvedShape]] = {}
+        self.shapes: dict[str, list[NetworkShape]] = {}
+        self.addresses: dict[str, str] = {}
 
-    async def shape(self, instance: Instance, shapes: Mapping[str, ResolvedShape]) -> None:
+    def refuses(self, harm: NodeHarm) -> str:
+        """Nothing."""
+        return ""
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
         """Noted."""
-        self.shapes[instance.instance] = dict(shapes)
+        await super().obey(instance, harms, addresses=addresses)
+        self.shapes[instance.instance] = [harm for harm in harms if isinstance(harm, NetworkShape)]
+        self.addresses = dict(addresses)
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """As fast as the transfer is large."""
         return PathMeasurement(reachable=True, rtt_ms=1.0, rate_mbit=float(transfer_kib))
 
-    async def harm_seen(self, instances: Collection[Instance]) -> tuple[str, ...]:
+    async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """The frozen nodes, and those whose networks are shaped."""
-        shaped = tuple(f"{item.node}: shaped" for item in instances if self.shapes.get(item.instance))
+        shaped = tuple(f"{item.node}: shaped" for item in instances() if self.shapes.get(item.instance))
         return await super().harm_seen(instances) + shaped
 
 
@@ -165,6 +178,7 @@ class Sky:
 
 
 def on_virtual_time(patch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
-    """Lets the Cloud's core live on a virtual clock."""
-    patch.setattr("chaos.cloud.core.time", SimpleNamespace(monotonic=clock.now_s))
-    patch.setattr("chaos.cloud.core.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    """Lets the Cloud live on a virtual clock."""
+    for module in ("core", "harming", "launching"):
+        patch.setattr(f"chaos.cloud.{module}.time", SimpleNamespace(monotonic=clock.now_s))
+        patch.setattr(f"chaos.cloud.{module}.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))

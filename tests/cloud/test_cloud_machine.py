@@ -16,10 +16,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chaos.cloud.core import LaunchRefused
-from chaos.cluster import LaunchFault
+from chaos.cloud.instances import StateFile
+from chaos.cloud.launching import LaunchRefused
 from chaos.errors import InjectionError
 from chaos.events import NodeLaunching, NodeStarted, NodeTerminated
+from chaos.harm import FrozenNode, LaunchFault
 from tests.cloud.fake_driver import Sky, on_virtual_time
 from tests.doubles import VirtualClock, settle
 
@@ -74,7 +75,7 @@ class CloudMachine(RuleBasedStateMachine):
             try:
                 await self.sky.cloud.launch(node_type, count, {})
             except LaunchRefused:
-                assert any(effect.launch and effect.launch.error for effect in self.sky.cloud.effects())
+                assert any(isinstance(item.harm, LaunchFault) and item.harm.error for item in self.sky.cloud.effects())
 
         self.do(ask())
 
@@ -88,12 +89,12 @@ class CloudMachine(RuleBasedStateMachine):
 
     @rule(node=NODES, effect=EFFECTS, lease_s=LEASES)
     def pause(self, node: str, effect: str, lease_s: float) -> None:
-        self.do(self._or_refused(self.sky.cloud.apply(effect, lease_s=lease_s, node=node, pause=True)))
+        self.do(self._or_refused(self.sky.cloud.apply(effect, FrozenNode(), lease_s=lease_s, node=node)))
 
     @rule(effect=EFFECTS, lease_s=LEASES, late=st.booleans(), count=st.sampled_from((None, 1, 3)))
     def fault_launches(self, effect: str, lease_s: float, late: bool, count: int | None) -> None:
         fault = LaunchFault(delay_s=2.0, count=count) if late else LaunchFault(error="no", count=count)
-        self.do(self._or_refused(self.sky.cloud.apply(effect, lease_s=lease_s, launch=fault)))
+        self.do(self._or_refused(self.sky.cloud.apply(effect, fault, lease_s=lease_s)))
 
     @rule(effect=EFFECTS)
     def undo(self, effect: str) -> None:
@@ -146,13 +147,14 @@ class CloudMachine(RuleBasedStateMachine):
     def what_is_terminated_never_returns(self) -> None:
         living = {item.instance for item in self.sky.cloud.instances()}
         assert not living & self.ended
-        self.ended |= {f"i-{number:05d}" for number in range(1, self.sky.cloud._state.next_instance)} - living
+        following = StateFile(self.directory / "state.json").load().next_instance
+        self.ended |= {f"i-{number:05d}" for number in range(1, following)} - living
 
     @invariant()
     def harm_is_in_force_on_living_nodes_only_and_shows_exactly_there(self) -> None:
         running = {item.instance: item for item in self.sky.cloud.instances() if item.state == "running"}
         living = {item.instance for item in self.sky.cloud.instances()}
-        paused = {effect.instance for effect in self.sky.cloud.effects() if effect.pause}
+        paused = {effect.instance for effect in self.sky.cloud.effects() if isinstance(effect.harm, FrozenNode)}
         assert paused <= living
         alive = {running[instance].handle for instance in paused & running.keys()} & self.sky.driver.running.keys()
         frozen = self.sky.driver.frozen & {item.handle for item in running.values()}

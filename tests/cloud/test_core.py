@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from chaos.cloud.core import POLL_S, Cloud, LaunchRefused
+from chaos.cloud.core import Cloud
+from chaos.cloud.harming import POLL_S
 from chaos.cloud.instances import Instance, StateFile
-from chaos.cluster import LaunchFault, NetworkShape
+from chaos.cloud.launching import LaunchRefused
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
+from chaos.harm import FrozenNode, LaunchFault, NetworkShape, NodeHarm
 from tests.cloud.fake_driver import CONFIG, FakeDriver, FakeNetworkDriver, Sky, on_virtual_time
 from tests.doubles import VirtualClock, settle
 
@@ -133,7 +135,7 @@ async def test_what_boots_after_it_was_ended_and_forgotten_is_stopped_too(sky: S
 
 
 async def test_a_delayed_launch_that_was_ended_and_forgotten_never_starts(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=10.0))
+    await sky.cloud.apply("e", LaunchFault(delay_s=10.0), lease_s=60.0)
     [one] = await launched(sky)
     await sky.cloud.terminate(one)
     await settle()
@@ -152,6 +154,15 @@ async def test_a_killed_node_is_gone_and_its_end_says_why(sky: Sky, clock: Virtu
     with pytest.raises(InjectionError, match="node 'w1' does not run; running: head, w2"):
         await sky.cloud.kill("w1")
     assert [one, two] == ["i-00001", "i-00002"]
+
+
+async def test_a_node_that_had_ended_by_itself_was_not_killed(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky)
+    sky.driver.vanish("h2")
+    with pytest.raises(InjectionError, match="node 'w1' had ended by itself"):
+        await sky.cloud.kill("w1")
+    await clock.advance_to(POLL_S)
+    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="exited")
 
 
 async def test_a_killed_node_was_killed_whoever_sees_it_go_first(sky: Sky) -> None:
@@ -205,8 +216,8 @@ async def test_tags_are_added_and_kept(sky: Sky) -> None:
 
 
 async def test_a_delayed_launch_starts_that_much_later(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("e1", lease_s=60.0, launch=LaunchFault(delay_s=4.0))
-    await sky.cloud.apply("e2", lease_s=60.0, launch=LaunchFault(delay_s=2.0))
+    await sky.cloud.apply("e1", LaunchFault(delay_s=4.0), lease_s=60.0)
+    await sky.cloud.apply("e2", LaunchFault(delay_s=2.0), lease_s=60.0)
     await launched(sky)
     await clock.advance_to(3.9)
     assert nodes(sky.cloud)["w1"] == "pending"
@@ -215,7 +226,7 @@ async def test_a_delayed_launch_starts_that_much_later(sky: Sky, clock: VirtualC
 
 
 async def test_a_delay_with_a_count_hits_that_many_instances(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=3))
+    await sky.cloud.apply("e", LaunchFault(delay_s=5.0, count=3), lease_s=60.0)
     await launched(sky, 2)
     await launched(sky, 2)
     await launched(sky)
@@ -227,14 +238,14 @@ async def test_a_delay_with_a_count_hits_that_many_instances(sky: Sky, clock: Vi
 
 
 async def test_a_delay_of_one_node_type_leaves_others_alone(sky: Sky) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0, node_type="gpu"))
+    await sky.cloud.apply("e", LaunchFault(delay_s=5.0, node_type="gpu"), lease_s=60.0)
     await launched(sky, 1, "gpu")
     await launched(sky, 1, "cpu")
     assert nodes(sky.cloud) == {"head": "running", "w1": "pending", "w2": "running"}
 
 
 async def test_a_refused_launch_is_told_and_makes_no_instance(sky: Sky) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="InsufficientInstanceCapacity", node_type="gpu"))
+    await sky.cloud.apply("e", LaunchFault(error="InsufficientInstanceCapacity", node_type="gpu"), lease_s=60.0)
     with pytest.raises(LaunchRefused, match="InsufficientInstanceCapacity"):
         await sky.cloud.launch("gpu", 3, TAGS)
     expected = NodeLaunchFailed(node_type="gpu", count=3, reason="InsufficientInstanceCapacity", request="req-1")
@@ -244,7 +255,7 @@ async def test_a_refused_launch_is_told_and_makes_no_instance(sky: Sky) -> None:
 
 
 async def test_refusals_end_when_their_count_is_used_up(sky: Sky) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="no", count=2))
+    await sky.cloud.apply("e", LaunchFault(error="no", count=2), lease_s=60.0)
     for _ in range(2):
         with pytest.raises(LaunchRefused):
             await sky.cloud.launch("gpu", 1, TAGS)
@@ -253,7 +264,7 @@ async def test_refusals_end_when_their_count_is_used_up(sky: Sky) -> None:
 
 
 async def test_of_a_request_so_many_are_refused_as_there_are_hits_left_and_the_rest_is_launched(sky: Sky) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="no room", count=3))
+    await sky.cloud.apply("e", LaunchFault(error="no room", count=3), lease_s=60.0)
     with pytest.raises(LaunchRefused, match=r"^no room$"):
         await sky.cloud.launch("gpu", 2, TAGS)
     with pytest.raises(LaunchRefused, match=r"^no room \(2 of 3 were launched\)$"):
@@ -268,9 +279,9 @@ async def test_of_a_request_so_many_are_refused_as_there_are_hits_left_and_the_r
 
 
 async def test_two_refusals_share_a_request_and_a_delay_holds_what_is_left(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=1))
-    await sky.cloud.apply("room", lease_s=60.0, launch=LaunchFault(error="no room", count=2))
-    await sky.cloud.apply("quota", lease_s=60.0, launch=LaunchFault(error="no quota", count=1))
+    await sky.cloud.apply("late", LaunchFault(delay_s=5.0, count=1), lease_s=60.0)
+    await sky.cloud.apply("room", LaunchFault(error="no room", count=2), lease_s=60.0)
+    await sky.cloud.apply("quota", LaunchFault(error="no quota", count=1), lease_s=60.0)
     with pytest.raises(LaunchRefused, match=r"^no room; no quota \(2 of 5 were launched\)$"):
         await sky.cloud.launch("gpu", 5, TAGS)
     await settle()
@@ -280,8 +291,8 @@ async def test_two_refusals_share_a_request_and_a_delay_holds_what_is_left(sky: 
 
 
 async def test_a_refused_launch_does_not_use_up_a_delay(sky: Sky) -> None:
-    await sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=5.0, count=1))
-    await sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="no", count=1))
+    await sky.cloud.apply("late", LaunchFault(delay_s=5.0, count=1), lease_s=60.0)
+    await sky.cloud.apply("no", LaunchFault(error="no", count=1), lease_s=60.0)
     with pytest.raises(LaunchRefused):
         await sky.cloud.launch("gpu", 1, TAGS)
     await launched(sky)
@@ -289,7 +300,7 @@ async def test_a_refused_launch_does_not_use_up_a_delay(sky: Sky) -> None:
 
 
 async def test_launches_after_the_undo_are_not_hit_those_before_stay_late(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0))
+    await sky.cloud.apply("e", LaunchFault(delay_s=5.0), lease_s=60.0)
     await launched(sky)
     await sky.cloud.undo("e")
     await launched(sky)
@@ -303,7 +314,7 @@ async def test_launches_after_the_undo_are_not_hit_those_before_stay_late(sky: S
 
 async def test_a_pause_is_in_force_until_undone(sky: Sky) -> None:
     await launched(sky)
-    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
     assert nodes(sky.cloud)["w1"] == "paused"
     assert sky.driver.frozen == {"h2"}
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
@@ -318,23 +329,23 @@ async def test_a_pause_is_in_force_until_undone(sky: Sky) -> None:
 async def test_harm_is_on_disk_with_its_lease_before_it_is_done(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
     await launched(sky)
     found: list[dict[str, float]] = []
-    pause = sky.driver.pause
+    obey = sky.driver.obey
 
-    async def looking(instance: Instance) -> None:
+    async def looking(instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
         effects = StateFile(sky.directory / "state.json").load().effects
         found.append({name: effect.expires_monotonic_s for name, effect in effects.items()})
-        await pause(instance)
+        await obey(instance, harms, addresses=addresses)
 
-    monkeypatch.setattr(sky.driver, "pause", looking)
-    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    monkeypatch.setattr(sky.driver, "obey", looking)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
     assert found == [{"e": 60.0}]
     assert sky.driver.frozen
 
 
 async def test_of_two_pauses_on_a_node_the_other_stays_in_force(sky: Sky) -> None:
     await launched(sky)
-    await sky.cloud.apply("a", lease_s=60.0, node="w1", pause=True)
-    await sky.cloud.apply("b", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("a", FrozenNode(), lease_s=60.0, node="w1")
+    await sky.cloud.apply("b", FrozenNode(), lease_s=60.0, node="w1")
     await sky.cloud.undo("a")
     assert sky.driver.frozen == {"h2"}
     await sky.cloud.undo("b")
@@ -344,8 +355,8 @@ async def test_of_two_pauses_on_a_node_the_other_stays_in_force(sky: Sky) -> Non
 async def test_undoing_two_pauses_at_the_same_moment_undoes_both(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
     for effect_id in ("a", "b", "c"):
-        await sky.cloud.apply(effect_id, lease_s=60.0, node="w1", pause=True)
-    sky.driver.slow_s |= {"pause": 0.5, "resume": 0.5}
+        await sky.cloud.apply(effect_id, FrozenNode(), lease_s=60.0, node="w1")
+    sky.driver.slow_s |= {"obey": 0.5}
     await clock.run(asyncio.gather(*(sky.cloud.undo(effect_id) for effect_id in ("a", "b", "c"))))
     assert not sky.cloud.effects()
     assert not sky.driver.frozen
@@ -353,9 +364,9 @@ async def test_undoing_two_pauses_at_the_same_moment_undoes_both(sky: Sky, clock
 
 async def test_harm_applied_while_other_harm_is_undone_stays(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
-    await sky.cloud.apply("a", lease_s=60.0, node="w1", pause=True)
-    sky.driver.slow_s |= {"pause": 0.5, "resume": 0.5}
-    again = sky.cloud.apply("b", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("a", FrozenNode(), lease_s=60.0, node="w1")
+    sky.driver.slow_s |= {"obey": 0.5}
+    again = sky.cloud.apply("b", FrozenNode(), lease_s=60.0, node="w1")
     await clock.run(asyncio.gather(sky.cloud.undo("a"), sky.cloud.undo("a"), again))
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["b"]
     assert sky.driver.frozen == {"h2"}
@@ -363,8 +374,8 @@ async def test_harm_applied_while_other_harm_is_undone_stays(sky: Sky, clock: Vi
 
 async def test_a_lease_ends_what_nobody_undoes(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
-    await sky.cloud.apply("short", lease_s=2.0, node="w1", pause=True)
-    await sky.cloud.apply("long", lease_s=9.0, launch=LaunchFault(error="no"))
+    await sky.cloud.apply("short", FrozenNode(), lease_s=2.0, node="w1")
+    await sky.cloud.apply("long", LaunchFault(error="no"), lease_s=9.0)
     await clock.advance_to(1.9)
     assert sky.driver.frozen
     await clock.advance_to(2.0 + 2 * POLL_S)
@@ -376,11 +387,11 @@ async def test_a_lease_ends_what_nobody_undoes(sky: Sky, clock: VirtualClock) ->
 
 async def test_a_lease_that_cannot_be_ended_at_once_is_ended_later(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
-    await sky.cloud.apply("e", lease_s=2.0, node="w1", pause=True)
-    sky.driver.failing["resume"] = ClusterError("the engine is busy")
+    await sky.cloud.apply("e", FrozenNode(), lease_s=2.0, node="w1")
+    sky.driver.failing["obey"] = ClusterError("the engine is busy")
     await clock.advance_to(4.0)
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
-    del sky.driver.failing["resume"]
+    del sky.driver.failing["obey"]
     await clock.advance_to(4.0 + 2 * POLL_S)
     assert not sky.cloud.effects()
     assert not sky.driver.frozen
@@ -388,25 +399,25 @@ async def test_a_lease_that_cannot_be_ended_at_once_is_ended_later(sky: Sky, clo
 
 async def test_an_undo_that_fails_leaves_the_effect_known_and_can_be_tried_again(sky: Sky) -> None:
     await launched(sky)
-    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
-    sky.driver.failing["resume"] = InjectionError("stuck")
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    sky.driver.failing["obey"] = InjectionError("stuck")
     with pytest.raises(InjectionError, match="stuck"):
         await sky.cloud.undo("e")
     assert nodes(sky.cloud)["w1"] == "paused"
-    del sky.driver.failing["resume"]
+    del sky.driver.failing["obey"]
     await sky.cloud.undo("e")
     assert not sky.driver.frozen
 
 
 async def test_harm_is_refused_where_it_cannot_be(sky: Sky) -> None:
     await launched(sky)
-    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
     with pytest.raises(InjectionError, match="'e' is in force already"):
-        await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
+        await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
     with pytest.raises(InjectionError, match="'w7' does not run"):
-        await sky.cloud.apply("f", lease_s=60.0, node="w7", pause=True)
+        await sky.cloud.apply("f", FrozenNode(), lease_s=60.0, node="w7")
     with pytest.raises(InjectionError, match="use --cluster compose"):
-        await sky.cloud.apply("g", lease_s=60.0, node="w1", network=NetworkShape(rate_mbit=1.0))
+        await sky.cloud.apply("g", NetworkShape(rate_mbit=1.0), lease_s=60.0, node="w1")
     with pytest.raises(InjectionError, match="use --cluster compose"):
         await sky.cloud.measure_path("w1", "head", transfer_kib=1)
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
@@ -416,14 +427,14 @@ async def test_harm_is_refused_where_it_cannot_be(sky: Sky) -> None:
 async def test_a_node_that_ends_takes_its_harm_with_it(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky, 2)
     for node in ("w1", "w2"):
-        await sky.cloud.apply(node, lease_s=60.0, node=node, pause=True)
+        await sky.cloud.apply(node, FrozenNode(), lease_s=60.0, node=node)
     await sky.cloud.kill("w1")
     await clock.advance_to(POLL_S)
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["w2"]
     await sky.cloud.terminate("i-00002")
     await settle()
     assert not sky.cloud.effects()
-    assert sky.driver.calls.index(("resume", "i-00002")) < sky.driver.calls.index(("stop", "i-00002"))
+    assert sky.driver.calls.index(("obey", "i-00002")) < sky.driver.calls.index(("stop", "i-00002"))
 
 
 async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tmp_path: Path) -> None:
@@ -431,17 +442,16 @@ async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tm
     sky = Sky(tmp_path, driver=driver)
     await sky.cloud.start_head()
     await launched(sky, 2)
-    await sky.cloud.apply("slow", lease_s=60.0, node="w1", network=NetworkShape(rate_mbit=5.0))
-    await sky.cloud.apply("cut", lease_s=60.0, node="w1", network=NetworkShape(cut_from=("head", "w2", "w9")))
-    shapes = driver.shapes["i-00001"]
-    assert set(shapes) == {"slow", "cut"}
-    assert shapes["slow"].rate_mbit == 5.0
-    assert shapes["cut"].cut_from == ("10.0.0.1", "10.0.0.3")  # of those that have an address
+    await sky.cloud.apply("slow", NetworkShape(rate_mbit=5.0), lease_s=60.0, node="w1")
+    await sky.cloud.apply("cut", NetworkShape(cut_from=("head", "w2", "w9")), lease_s=60.0, node="w1")
+    slow, cut = NetworkShape(rate_mbit=5.0), NetworkShape(cut_from=("head", "w2", "w9"))
+    assert driver.shapes["i-00001"] == [slow, cut]
+    assert driver.addresses == {"head": "10.0.0.1", "w1": "10.0.0.2", "w2": "10.0.0.3"}
     assert await sky.cloud.harm_seen() == ("w1: shaped",)
     await sky.cloud.undo("slow")
-    assert set(driver.shapes["i-00001"]) == {"cut"}
+    assert driver.shapes["i-00001"] == [cut]
     await sky.cloud.undo("cut")
-    assert driver.shapes["i-00001"] == {}
+    assert driver.shapes["i-00001"] == []
     assert (await sky.cloud.measure_path("w1", "head", transfer_kib=7)).rate_mbit == 7.0
     await sky.cloud.tear_down()
 
@@ -450,7 +460,7 @@ async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tm
 
 
 async def test_a_restarted_cloud_boots_what_was_pending_at_its_time(sky: Sky, clock: VirtualClock) -> None:
-    await sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(delay_s=5.0))
+    await sky.cloud.apply("e", LaunchFault(delay_s=5.0), lease_s=60.0)
     await launched(sky)
     await clock.advance_to(2.0)
     cloud = await abandoned(sky)
@@ -474,10 +484,23 @@ async def test_a_node_started_right_before_a_crash_is_not_started_twice(sky: Sky
     assert list(sky.driver.running.values()) == ["head", "i-00001"]
 
 
+async def test_a_node_started_right_before_a_crash_and_ended_right_after_does_not_run_on(
+    sky: Sky, clock: VirtualClock
+) -> None:
+    sky.driver.slow_s["started"] = 2.0
+    [one] = await launched(sky)
+    await clock.advance_to(1.0)
+    cloud = await abandoned(sky)
+    await cloud.terminate(one)
+    await clock.advance_to(4.0)
+    assert list(sky.driver.running.values()) == ["head"]
+    assert nodes(cloud) == {"head": "running"}
+
+
 async def test_a_restarted_cloud_keeps_harm_and_its_leases(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
-    await sky.cloud.apply("e", lease_s=5.0, node="w1", pause=True)
-    await sky.cloud.apply("f", lease_s=60.0, launch=LaunchFault(error="no", count=2))
+    await sky.cloud.apply("e", FrozenNode(), lease_s=5.0, node="w1")
+    await sky.cloud.apply("f", LaunchFault(error="no", count=2), lease_s=60.0)
     with pytest.raises(LaunchRefused):
         await sky.cloud.launch("gpu", 1, TAGS)
     await clock.advance_to(2.0)
@@ -549,11 +572,11 @@ async def test_a_cluster_without_a_first_lease_needs_no_owner(clock: VirtualCloc
 
 async def test_tear_down_thaws_ends_and_forgets_everything(sky: Sky) -> None:
     await launched(sky, 2)
-    await sky.cloud.apply("e", lease_s=60.0, node="w1", pause=True)
-    await sky.cloud.apply("f", lease_s=60.0, launch=LaunchFault(delay_s=50.0))
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    await sky.cloud.apply("f", LaunchFault(delay_s=50.0), lease_s=60.0)
     await launched(sky)
     await sky.cloud.tear_down()
-    assert ("resume", "i-00001") in sky.driver.calls
+    assert ("obey", "i-00001") in sky.driver.calls
     assert not sky.driver.running
     assert sky.cloud.instances() == []
     assert sky.cloud.effects() == []

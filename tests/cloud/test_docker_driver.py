@@ -177,10 +177,10 @@ async def test_workers_and_programs_that_nobody_knows_are_seen(
     monkeypatch.setattr(docker_driver, "engine", lambda: engine)
     monkeypatch.setattr(docker_driver, "programs", lambda mark: [4711] if mark == "demo#1" else [])
     driver = DockerDriver(config, CloudDirectory(tmp_path))
-    seen = await driver.harm_seen([])
+    seen = await driver.harm_seen(list)
     assert seen == ("container demo-worker-7 of a node that ended", "program still running: process 4711")
     booting = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending")
-    assert await driver.harm_seen([booting]) == ("program still running: process 4711",)
+    assert await driver.harm_seen(lambda: [booting]) == ("program still running: process 4711",)
 
 
 async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

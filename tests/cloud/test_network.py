@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.cloud.driver import ResolvedShape
 from chaos.cloud.network import CHAIN_IN, CHAIN_OUT, DEVICE, IFB, Found, Wanted, look_script, parse, plan
 from chaos.errors import InjectionError
+from chaos.harm import NetworkShape
 
 PLAIN = """\
 qdisc noqueue 0: root refcnt 2
@@ -114,9 +114,9 @@ def test_a_queue_of_somebody_else_is_refused_and_left() -> None:
     assert plan(parse(ingress), Wanted(), tables="iptables") == ""
 
 
-@given(st.lists(st.builds(ResolvedShape, rate_mbit=st.none() | st.floats(0.1, 1e4), cut_from=st.just(("10.0.0.1",)))))
-def test_the_slowest_rate_wins_and_cuts_unite(shapes: list[ResolvedShape]) -> None:
-    wanted = Wanted.of(shapes)
+@given(st.lists(st.builds(NetworkShape, rate_mbit=st.none() | st.floats(0.1, 1e4), cut_from=st.just(("w1", "w9")))))
+def test_the_slowest_rate_wins_and_cuts_unite(shapes: list[NetworkShape]) -> None:
+    wanted = Wanted.of(shapes, {"head": "10.0.0.2", "w1": "10.0.0.1"})
     rates = [shape.rate_mbit for shape in shapes if shape.rate_mbit is not None]
     assert wanted.rate_mbit == (min(rates) if rates else None)
     assert wanted.cut_from == (("10.0.0.1",) if shapes else ())
@@ -124,7 +124,7 @@ def test_the_slowest_rate_wins_and_cuts_unite(shapes: list[ResolvedShape]) -> No
 
 def test_an_address_is_never_a_command() -> None:
     with pytest.raises(ValueError, match="reboot"):
-        Wanted.of([ResolvedShape(cut_from=("10.0.0.1; reboot",))])
+        Wanted.of([NetworkShape(cut_from=("w1",))], {"w1": "10.0.0.1; reboot"})
 
 
 def test_looking_changes_nothing() -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.node_provider import CloudNodeProvider, CloudRefused
 from chaos.cloud.server import application
-from chaos.cluster import LaunchFault
+from chaos.harm import LaunchFault
 from tests.cloud.fake_driver import Sky
 
 LIMIT_S = 10.0
@@ -119,7 +119,7 @@ def test_nodes_come_are_found_by_tags_and_go(service: Service, provider: CloudNo
 
 
 def test_a_pending_node_is_neither_running_nor_terminated(service: Service, provider: CloudNodeProvider) -> None:
-    service.do(service.sky.cloud.apply("late", lease_s=60.0, launch=LaunchFault(delay_s=30.0)))
+    service.do(service.sky.cloud.apply("late", LaunchFault(delay_s=30.0), lease_s=60.0))
     [name] = provider.create_node({"node_type": "gpu"}, {}, 1)
     assert not provider.is_running(name)
     assert not provider.is_terminated(name)
@@ -141,7 +141,7 @@ def test_tags_are_kept_by_the_cloud(service: Service, provider: CloudNodeProvide
 
 
 def test_what_the_cloud_refuses_is_raised_in_its_words(service: Service, provider: CloudNodeProvider) -> None:
-    service.do(service.sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="VcpuLimitExceeded: too many")))
+    service.do(service.sky.cloud.apply("no", LaunchFault(error="VcpuLimitExceeded: too many"), lease_s=60.0))
     with pytest.raises(CloudRefused, match=r"503 .*VcpuLimitExceeded: too many"):
         provider.create_node({"node_type": "gpu"}, {}, 1)
     with pytest.raises(CloudRefused, match=r"503 .*'tpu' is none of this cluster's"):
@@ -152,7 +152,7 @@ def test_what_the_cloud_refuses_is_raised_in_its_words(service: Service, provide
 def test_a_request_filled_in_part_is_raised_and_what_was_launched_is_listed(
     service: Service, provider: CloudNodeProvider
 ) -> None:
-    service.do(service.sky.cloud.apply("no", lease_s=60.0, launch=LaunchFault(error="no room", count=2)))
+    service.do(service.sky.cloud.apply("no", LaunchFault(error="no room", count=2), lease_s=60.0))
     with pytest.raises(CloudRefused, match=r"503 .*no room \(1 of 3 were launched\)"):
         provider.create_node({"node_type": "gpu"}, {"ray-launch-request": "r1"}, 3)
     assert provider.non_terminated_nodes({"ray-launch-request": "r1"}) == ["i-00001"]

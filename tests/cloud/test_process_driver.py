@@ -20,6 +20,7 @@ from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
 from chaos.cloud.ray_start import INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
 from chaos.cluster_spec import ClusterSpec
+from chaos.harm import FrozenNode
 
 LIMIT_S = 15.0
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -90,26 +91,41 @@ async def test_a_node_that_has_ended_is_started_anew(yard: Yard) -> None:
 async def test_a_cluster_at_rest_shows_nothing_and_one_that_is_not_says_what(yard: Yard) -> None:
     one = await yard.driver.start(ONE, yard.launch("i-00001"))
     until(lambda: len(yard.running()) == 2, "the wrapper and its command run")
-    assert await yard.driver.harm_seen([one]) == ()
+    assert await yard.driver.harm_seen(lambda: [one]) == ()
     wrapper = int(one.handle.partition(":")[0])
     (command,) = [pid for pid in yard.running() if pid != wrapper]
 
-    await yard.driver.pause(one)
+    await yard.driver.obey(one, [FrozenNode()], addresses={})
     until(lambda: state_of(command) == "T", "stopped")
-    assert await yard.driver.harm_seen([one]) == (f"stopped process: {command}",)
-    await yard.driver.resume(one)
+    assert await yard.driver.harm_seen(lambda: [one]) == (f"stopped process: {command}",)
+    await yard.driver.obey(one, [], addresses={})
     until(lambda: state_of(command) != "T", "going on")
 
     ended = [f"process {pid} of a node that ended" for pid in sorted((wrapper, command))]
-    assert await yard.driver.harm_seen([]) == tuple(ended)
+    assert await yard.driver.harm_seen(list) == tuple(ended)
 
     own = {MARK_VARIABLE: yard.mark, INSTANCE_VARIABLE: "head", PROGRAM_VARIABLE: "1"}
     program = await asyncio.create_subprocess_exec(*SLEEP, env={**os.environ, **own}, start_new_session=True)
     head = ONE.model_copy(update={"instance": "head", "node": "head"})
     try:
         until(lambda: program.pid in yard.running(), "the program runs")
-        assert await yard.driver.harm_seen([head, one]) == (f"program still running: process {program.pid}",)
+        assert await yard.driver.harm_seen(lambda: [head, one]) == (f"program still running: process {program.pid}",)
     finally:
         program.kill()
         await program.wait()
-    assert await yard.driver.harm_seen([head, one]) == ()
+    assert await yard.driver.harm_seen(lambda: [head, one]) == ()
+
+
+async def test_a_program_beside_the_head_freezes_and_thaws_with_it(yard: Yard) -> None:
+    head = await yard.driver.start(ONE.model_copy(update={"instance": "head", "node": "head"}), yard.launch("head"))
+    own = {MARK_VARIABLE: yard.mark, INSTANCE_VARIABLE: "head", PROGRAM_VARIABLE: "1"}
+    program = await asyncio.create_subprocess_exec(*SLEEP, env={**os.environ, **own}, start_new_session=True)
+    try:
+        until(lambda: len(yard.running()) == 3, "the wrapper, its command and the program run")
+        await yard.driver.obey(head, [FrozenNode()], addresses={})
+        until(lambda: state_of(program.pid) == "T", "the program is stopped")
+        await yard.driver.obey(head, [], addresses={})
+        until(lambda: state_of(program.pid) != "T", "the program goes on")
+    finally:
+        program.kill()
+        await program.wait()

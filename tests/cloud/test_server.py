@@ -16,9 +16,10 @@ from chaos.cloud.client import CloudClient
 from chaos.cloud.config import TOKEN_HEADER
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.server import application, free_ports, in_use
-from chaos.cluster import LaunchFault, NetworkShape, Node
+from chaos.cluster import Node
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunching, NodeStarted
+from chaos.harm import FrozenNode, LaunchFault, NetworkShape
 from tests.cloud.fake_driver import FakeNetworkDriver, Sky
 
 TOKEN = "s3cret"
@@ -110,11 +111,11 @@ async def test_without_the_token_nothing_is_answered_but_health(office: Office, 
         ("POST", "/instances", b'{"node_type": "gpu", "count": 1, "image": "evil"}'),
         ("POST", "/instances/i-00001/tags", b'{"tags": {"a": {}}}'),
         ("PUT", "/effects/e", b"{}"),
-        ("PUT", "/effects/e", b'{"lease_s": 0, "pause": true, "node": "head"}'),
+        ("PUT", "/effects/e", b'{"lease_s": 0, "harm": {"kind": "frozen_node"}, "node": "head"}'),
         ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head"}'),
-        ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head", "pause": true, "launch": {"delay_s": 1}}'),
-        ("PUT", "/effects/e", b'{"lease_s": 5, "launch": {"delay_s": -1}}'),
-        ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head", "network": {"rate_mbit": 0}}'),
+        ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head", "harm": {"kind": "unheard_of"}}'),
+        ("PUT", "/effects/e", b'{"lease_s": 5, "harm": {"kind": "launch_fault", "delay_s": -1}}'),
+        ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head", "harm": {"kind": "network_shape", "rate_mbit": 0}}'),
         ("POST", "/path", b'{"source": "head", "destination": "w1", "transfer_kib": 99999999}'),
         ("POST", "/owner", b'{"ttl_s": 0}'),
         ("GET", "/events?after=minus", b""),
@@ -136,7 +137,7 @@ async def test_what_cannot_be_meant_is_answered_400_and_does_nothing(
 
 
 async def test_launches_are_refused_with_503(office: Office, api: TestClient) -> None:  # type: ignore[type-arg]
-    await office.sky.cloud.apply("e", lease_s=60.0, launch=LaunchFault(error="InsufficientInstanceCapacity"))
+    await office.sky.cloud.apply("e", LaunchFault(error="InsufficientInstanceCapacity"), lease_s=60.0)
     answer = await api.post("/instances", json={"node_type": "gpu", "count": 1})
     assert (answer.status, await answer.json()) == (503, {"error": "InsufficientInstanceCapacity"})
     answer = await api.post("/instances", json={"node_type": "tpu", "count": 1})
@@ -145,7 +146,7 @@ async def test_launches_are_refused_with_503(office: Office, api: TestClient) ->
 
 
 async def test_harm_that_cannot_be_is_a_conflict(api: TestClient) -> None:  # type: ignore[type-arg]
-    pause = {"lease_s": 5, "node": "head", "pause": True}
+    pause = {"lease_s": 5, "node": "head", "harm": {"kind": "frozen_node"}}
     assert (await api.put("/effects/e", json=pause)).status == 200
     for answer in (
         await api.put("/effects/e", json=pause),
@@ -184,9 +185,9 @@ async def test_the_client_says_and_hears_everything(office: Office, client: Clou
     assert [(node.node, node.state) for node in await client.nodes()] == [
         ("head", "running"), ("w1", "running"), ("w2", "running"),
     ]  # fmt: skip
-    await client.pause("w1", effect_id="run.i1.w1", lease_s=60.0)
-    await client.shape_network("w1", NetworkShape(rate_mbit=2.0), effect_id="run.i2.w1", lease_s=60.0)
-    await client.fault_launches(LaunchFault(delay_s=1.0), effect_id="run.i3", lease_s=60.0)
+    await client.apply(FrozenNode(), node="w1", effect_id="run.i1.w1", lease_s=60.0)
+    await client.apply(NetworkShape(rate_mbit=2.0), node="w1", effect_id="run.i2.w1", lease_s=60.0)
+    await client.apply(LaunchFault(delay_s=1.0), effect_id="run.i3", lease_s=60.0)
     assert await client.effects() == ("run.i1.w1", "run.i2.w1", "run.i3")
     paused = (await client.nodes())[1]
     assert isinstance(paused, Node)
@@ -209,13 +210,13 @@ async def test_all_harm_is_undone_in_one_call_and_what_stays_is_told(office: Off
     await office.sky.cloud.launch("gpu", 1, {})
     await until_running(office, 2)
     assert await client.undo_all() == ()
-    await client.pause("w1", effect_id="run.i1.w1", lease_s=60.0)
-    await client.fault_launches(LaunchFault(delay_s=1.0), effect_id="run.i2", lease_s=60.0)
-    office.sky.driver.failing["resume"] = InjectionError("frozen solid")
+    await client.apply(FrozenNode(), node="w1", effect_id="run.i1.w1", lease_s=60.0)
+    await client.apply(LaunchFault(delay_s=1.0), effect_id="run.i2", lease_s=60.0)
+    office.sky.driver.failing["obey"] = InjectionError("frozen solid")
     with pytest.raises(InjectionError, match=r"could not be undone: run\.i1\.w1: frozen solid$"):
         await client.undo_all()
     assert await client.effects() == ("run.i1.w1",)
-    del office.sky.driver.failing["resume"]
+    del office.sky.driver.failing["obey"]
     assert await client.harm_seen() == ("w1: frozen",)
     assert await client.undo_all() == ("run.i1.w1",)
     assert await client.effects() == ()

@@ -15,12 +15,12 @@ from aiohttp.test_utils import TestServer
 
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.server import application, free_ports
-from chaos.cluster import LaunchFault
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.cloud_cluster import PortTaken
 from chaos.clusters.local import LocalCluster
 from chaos.errors import ClusterError
 from chaos.finish import Departure
+from chaos.harm import FrozenNode, LaunchFault
 from tests.cloud.fake_driver import Sky
 
 TOKEN = "s3cret"
@@ -48,8 +48,8 @@ async def sky(cluster: LocalCluster) -> AsyncIterator[Sky]:
     server = TestServer(app)
     await server.start_server()
     cluster._access = (str(server.make_url("")).rstrip("/"), TOKEN)
-    await sky.cloud.apply("pause", lease_s=600.0, node="head", pause=True)
-    await sky.cloud.apply("launch", lease_s=600.0, launch=LaunchFault(delay_s=1.0))
+    await sky.cloud.apply("pause", FrozenNode(), lease_s=600.0, node="head")
+    await sky.cloud.apply("launch", LaunchFault(delay_s=1.0), lease_s=600.0)
     yield sky
     await server.close()
     await sky.cloud.tear_down()

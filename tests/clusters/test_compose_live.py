@@ -16,11 +16,11 @@ import pytest
 import pytest_asyncio
 
 from chaos.cloud.containers import CLUSTER_LABEL, containers_of, engine
-from chaos.cluster import NetworkShape
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.clusters.compose import ComposeCluster
 from chaos.clusters.compose_leftovers import orphans, sweep
 from chaos.errors import ClusterError, InjectionError
+from chaos.harm import NetworkShape
 
 pytestmark = [pytest.mark.live, pytest.mark.compose, pytest.mark.asyncio(loop_scope="module")]
 

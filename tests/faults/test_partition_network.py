@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.cluster import NetworkShape
 from chaos.events import Event, NodeDied, NodeJoined
+from chaos.harm import NetworkShape
 from faults.partition_network import PartitionNetwork
 from tests.doubles import FakeCluster, node_named, site_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.cluster import NetworkShape, PathMeasurement
+from chaos.cluster import PathMeasurement
+from chaos.harm import NetworkShape
 from faults.throttle_network import ThrottleNetwork
 from tests.doubles import OPEN_MBIT, FakeCluster, injected, node_named, site_of
 

@@ -1,0 +1,116 @@
+"""Harm under leases: on the books before it is done, enforced on the nodes, and undone by id or when its lease ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from chaos.cloud.driver import NetworkDriver, NodeDriver
+from chaos.cloud.instances import ActiveEffect, Instance
+from chaos.cloud.ledger import Ledger
+from chaos.cluster import PathMeasurement
+from chaos.errors import ChaosError, InjectionError
+from chaos.harm import CloudHarm, FrozenNode, NodeHarm
+
+POLL_S = 0.25
+
+
+class Harming:
+    """Applies, enforces and undoes the harm in a ledger."""
+
+    def __init__(self, ledger: Ledger, driver: NodeDriver) -> None:
+        self._ledger = ledger
+        self._driver = driver
+        self._node_locks: dict[str, asyncio.Lock] = {}
+        self._log = structlog.get_logger("cloud")
+
+    async def kill(self, node: str) -> None:
+        """Ends a node at once.
+
+        Raises:
+            InjectionError: no such live node, or it had ended by itself.
+        """
+        instance = self._ledger.live(node)
+        # On the books first: whoever then sees it go knows why.
+        self._ledger.put(instance.model_copy(update={"killed": True}))
+        if await self._driver.kill(instance):
+            return
+        now = self._ledger.find(instance.instance)
+        if now is not None:
+            self._ledger.put(now.model_copy(update={"killed": False}))
+        raise InjectionError(f"node {node!r} had ended by itself")
+
+    async def apply(self, effect_id: str, harm: NodeHarm | CloudHarm, *, lease_s: float, node: str = "") -> None:
+        """Puts lasting harm in force until undone or the lease ends; it is on disk before it is done.
+
+        Raises:
+            InjectionError: no such live node, the id is in use, or nodes of this kind cannot be harmed so.
+        """
+        if self._ledger.effect(effect_id) is not None:
+            raise InjectionError(f"effect {effect_id!r} is in force already")
+        instance = ""
+        if isinstance(harm, NodeHarm):
+            if why := self._driver.refuses(harm):
+                raise InjectionError(why)
+            instance = self._ledger.live(node).instance
+        expires_s = time.monotonic() + lease_s
+        self._ledger.put_effect(
+            ActiveEffect(effect_id=effect_id, expires_monotonic_s=expires_s, harm=harm, instance=instance)
+        )
+        if instance:
+            async with self._lock_of(instance):
+                await self._enforce(instance)
+
+    async def undo(self, effect_id: str) -> None:
+        """Removes harm; other harm on the same node stays in force. What cannot be removed stays on the books."""
+        effect = self._ledger.effect(effect_id)
+        if effect is None:
+            return
+        async with self._lock_of(effect.instance):
+            if self._ledger.effect(effect_id) is None:
+                return
+            await self._enforce(effect.instance, without=effect_id)
+            self._ledger.drop_effects([effect_id])
+
+    async def release(self, instance: Instance) -> None:
+        """Lets a node that is to end obey nothing any more, so that it can end politely."""
+        if self._ledger.effects_on(instance.instance):
+            await self._driver.obey(instance, (), addresses={})
+
+    def frozen(self, instance_id: str) -> bool:
+        """Whether a node is paused."""
+        return any(isinstance(effect.harm, FrozenNode) for effect in self._ledger.effects_on(instance_id))
+
+    async def expire(self) -> None:
+        """Undoes, for ever, what nobody undid before its lease ended."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            now_s = time.monotonic()
+            for effect in self._ledger.effects():
+                if effect.expires_monotonic_s <= now_s:
+                    self._log.warning("a lease ended before its effect was undone", effect=effect.effect_id)
+                    try:
+                        await self.undo(effect.effect_id)
+                    except (ChaosError, OSError) as error:
+                        self._log.error("undoing failed; trying again", effect=effect.effect_id, error=repr(error))
+
+    async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
+        """Measures a path between two nodes."""
+        if not isinstance(self._driver, NetworkDriver):
+            raise InjectionError("nodes of a local cluster share this machine's network; use --cluster compose")
+        near, far = self._ledger.live(source), self._ledger.live(destination)
+        return await self._driver.measure_path(near, far, transfer_kib=transfer_kib)
+
+    def _lock_of(self, instance_id: str) -> asyncio.Lock:
+        return self._node_locks.setdefault(instance_id, asyncio.Lock())
+
+    async def _enforce(self, instance_id: str, *, without: str = "") -> None:
+        """Makes a node obey what is in force on it, but for one effect."""
+        instance = self._ledger.find(instance_id)
+        if instance is None or instance.state != "running":
+            return
+        harms = [effect.harm for effect in self._ledger.effects_on(instance_id) if effect.effect_id != without]
+        addresses = {item.node: item.address for item in self._ledger.instances() if item.address}
+        await self._driver.obey(instance, [harm for harm in harms if isinstance(harm, NodeHarm)], addresses=addresses)

@@ -1,0 +1,235 @@
+"""Instances that come and go: asked for, booted, ended, and seen to have ended by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal
+
+import structlog
+
+from chaos.cloud.config import CloudConfig
+from chaos.cloud.driver import NodeDriver, NodeLaunch
+from chaos.cloud.harming import POLL_S, Harming
+from chaos.cloud.instances import ActiveEffect, Instance
+from chaos.cloud.journal import Journal
+from chaos.cloud.ledger import Ledger
+from chaos.errors import ChaosError, ClusterError
+from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
+from chaos.harm import LaunchFault
+
+STOP_LIMIT_S = 5.0
+_LAUNCH_REQUEST_TAG = "ray-launch-request"
+
+LaunchFor = Callable[[Instance], Coroutine[Any, Any, NodeLaunch]]
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class LaunchRefused(ClusterError):
+    """A launch was answered with an error, by a fault or because the type does not exist."""
+
+
+class Launching:
+    """Launches and ends instances as asked, under whatever launch faults are in force."""
+
+    def __init__(
+        self,
+        config: CloudConfig,
+        ledger: Ledger,
+        driver: NodeDriver,
+        harming: Harming,
+        journal: Journal,
+        *,
+        launch_for: LaunchFor,
+        spawn: Spawn,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._driver = driver
+        self._harming = harming
+        self._journal = journal
+        self._launch_for = launch_for
+        self._spawn = spawn
+        self._log = structlog.get_logger("cloud")
+
+    def resume(self) -> None:
+        """Goes on where an earlier Cloud of this cluster stopped: boots what was pending, ends what was stopping."""
+        for instance in self._ledger.instances():
+            if instance.state == "pending":
+                self._spawn(self._boot(instance.instance))
+            elif instance.state == "stopping":
+                self._spawn(self._end(instance.instance))
+
+    async def start_head(self) -> Instance:
+        """Adopts or starts the head."""
+        known = self._ledger.find("head")
+        if known is not None and known.state == "running" and not await self._driver.gone([known]):
+            return known
+        tags = {
+            "ray-node-type": "head",
+            "ray-user-node-type": "head",
+            "ray-node-status": "up-to-date",
+            "ray-node-name": "head",
+        }
+        head = await self._driver.adopt_head()
+        if head is None:
+            blank = Instance(instance="head", node="head", node_type="head", state="pending")
+            head = await self._driver.start(blank, await self._launch_for(blank))
+        head = head.model_copy(update={"state": "running", "tags": tags, "asked_monotonic_s": time.monotonic()})
+        self._ledger.put(head)
+        self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
+        return head
+
+    def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
+        """Accepts a launch of `count` instances; they boot later.
+
+        Raises:
+            LaunchRefused: the type is none of this cluster's, or launch faults answer with an error. Instances that no
+                fault has hits left for are launched all the same, as clouds do that fill a request in part.
+        """
+        if node_type not in self._config.spec.node_types:
+            raise LaunchRefused(
+                f"node type {node_type!r} is none of this cluster's: {', '.join(self._config.spec.node_types)}"
+            )
+        refusals = self._refuse(node_type, count, tags)
+        accepted = count - sum(hit for hit, _ in refusals)
+        launched = self._accept(node_type, accepted, tags)
+        if refusals:
+            reasons = "; ".join(reason for _, reason in refusals)
+            raise LaunchRefused(f"{reasons} ({accepted} of {count} were launched)" if accepted else reasons)
+        return launched
+
+    def terminate(self, instance_id: str) -> None:
+        """Ends an instance; of one that is gone or unknown, nothing is left to end."""
+        instance = self._ledger.find(instance_id)
+        if instance is None or instance.state in ("stopping", "terminated"):
+            return
+        self._ledger.put(instance.model_copy(update={"state": "stopping"}))
+        self._journal.append(NodeTerminating(node=instance.node))
+        self._spawn(self._end(instance_id))
+
+    def tag(self, instance_id: str, tags: dict[str, str]) -> None:
+        """Adds tags to an instance."""
+        instance = self._ledger.find(instance_id)
+        if instance is not None:
+            self._ledger.put(instance.model_copy(update={"tags": {**instance.tags, **tags}}))
+
+    async def watch(self) -> None:
+        """Looks, for ever, for nodes that have ended by themselves."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                for instance_id in await self._driver.gone(self._ledger.running()):
+                    instance = self._ledger.find(instance_id)
+                    if instance is not None and instance.state == "running":
+                        await self._driver.stop(instance, limit_s=0.0)
+                        self._retire(instance_id, cause="exited")
+            except (ChaosError, OSError) as error:
+                self._log.error("looking for ended nodes failed; looking again", error=repr(error))
+
+    # -- launch faults --------------------------------------------------------------------------------------
+
+    def _refuse(self, node_type: str, count: int, tags: dict[str, str]) -> list[tuple[int, str]]:
+        """How many of `count` instances launch faults refuse, each so many as it has hits left, and why."""
+        refusals: list[tuple[int, str]] = []
+        for effect, fault in self._faults_of(node_type):
+            if fault.error is None:
+                continue
+            hit = self._hit(effect, fault, count - sum(hit for hit, _ in refusals))
+            if hit:
+                request = tags.get(_LAUNCH_REQUEST_TAG, "")
+                failed = NodeLaunchFailed(node_type=node_type, count=hit, reason=fault.error, request=request)
+                self._journal.append(failed)
+                refusals.append((hit, fault.error))
+        return refusals
+
+    def _accept(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
+        delays_s = self._delays_s(node_type, count)
+        launched = self._ledger.enter_new(node_type, tags, now_s=time.monotonic(), delays_s=delays_s)
+        request = tags.get(_LAUNCH_REQUEST_TAG, "")
+        for instance in launched:
+            self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
+            self._spawn(self._boot(instance.instance))
+        return launched
+
+    def _delays_s(self, node_type: str, count: int) -> list[float]:
+        """How late each of `count` instances is: of an effect that has hits left, the first of them are."""
+        delays_s = [0.0] * count
+        for effect, fault in self._faults_of(node_type):
+            if fault.error is None:
+                hit = self._hit(effect, fault, count)
+                delays_s[:hit] = [max(delay_s, fault.delay_s) for delay_s in delays_s[:hit]]
+        return delays_s
+
+    def _faults_of(self, node_type: str) -> list[tuple[ActiveEffect, LaunchFault]]:
+        return [
+            (effect, effect.harm)
+            for effect in self._ledger.effects()
+            if isinstance(effect.harm, LaunchFault) and effect.harm.node_type in (None, node_type)
+        ]
+
+    def _hit(self, effect: ActiveEffect, fault: LaunchFault, count: int) -> int:
+        """How many of `count` instances the effect hits, as many as it has hits left for; they are used up."""
+        hit = count if fault.count is None else max(0, min(count, fault.count - effect.hits))
+        if hit:
+            self._ledger.put_effect(effect.model_copy(update={"hits": effect.hits + hit}))
+        return hit
+
+    # -- from boot to end -----------------------------------------------------------------------------------
+
+    async def _boot(self, instance_id: str) -> None:
+        booting = self._ledger.find(instance_id)
+        assert booting is not None
+        await asyncio.sleep(max(0.0, booting.boot_at_monotonic_s - time.monotonic()))
+        instance = self._ledger.find(instance_id)  # ended and forgotten meanwhile, it is not there
+        if instance is None or instance.state != "pending":
+            return
+        try:
+            started = await self._driver.start(instance, await self._launch_for(instance))
+        except (ClusterError, OSError) as error:
+            self._boot_failed(instance_id, str(error))
+            return
+        now = self._ledger.find(instance_id)
+        if now is None or now.state != "pending":
+            await self._driver.stop(started, limit_s=0.0)
+            return
+        self._ledger.put(started.model_copy(update={"state": "running", "tags": now.tags, "node": now.node}))
+        self._journal.append(NodeStarted(node=now.node, node_type=now.node_type, instance=instance_id))
+
+    def _boot_failed(self, instance_id: str, reason: str) -> None:
+        instance = self._ledger.find(instance_id)
+        if instance is None or instance.state != "pending":
+            return
+        self._ledger.put(instance.model_copy(update={"state": "terminated"}))
+        self._journal.append(
+            NodeLaunchFailed(
+                node_type=instance.node_type,
+                reason=reason,
+                request=instance.tags.get(_LAUNCH_REQUEST_TAG, ""),
+                node=instance.node,
+            )
+        )
+
+    async def _end(self, instance_id: str) -> None:
+        """Ends an instance, and whatever an earlier Cloud may have started for it and not come to remember."""
+        instance = self._ledger.find(instance_id)
+        assert instance is not None
+        while True:
+            try:
+                await self._harming.release(instance)
+                await self._driver.stop(instance, limit_s=STOP_LIMIT_S)
+                break
+            except (ChaosError, OSError) as error:
+                self._log.error("a node does not end; trying again", node=instance.node, error=str(error))
+                await asyncio.sleep(STOP_LIMIT_S)
+        self._retire(instance_id, cause="autoscaler")
+
+    def _retire(self, instance_id: str, *, cause: Literal["autoscaler", "exited"]) -> None:
+        instance = self._ledger.find(instance_id)
+        if instance is None or instance.state == "terminated":
+            return
+        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance_id))
+        self._ledger.put(instance.model_copy(update={"state": "terminated"}))
+        # Whoever is first to see it go: a node that was killed ended by that.
+        self._journal.append(NodeTerminated(node=instance.node, cause="killed" if instance.killed else cause))

@@ -1,0 +1,125 @@
+"""The Cloud's books: which instances there are and which harm is in force, saved before anything else happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from chaos.cloud.instances import ActiveEffect, CloudState, Instance, StateFile
+from chaos.errors import InjectionError
+
+
+class Ledger:
+    """Instances and effects of one cluster; each change is on disk when the method that makes it returns."""
+
+    def __init__(self, file: StateFile) -> None:
+        self._file = file
+        self._state = file.load()
+
+    # -- instances ------------------------------------------------------------------------------------------
+
+    def instances(self) -> list[Instance]:
+        """All instances that are not terminated, the head first."""
+        living = [item for item in self._state.instances.values() if item.state != "terminated"]
+        return sorted(living, key=lambda item: (item.instance != "head", item.instance))
+
+    def running(self) -> list[Instance]:
+        """The instances that run, the head first."""
+        return [item for item in self.instances() if item.state == "running"]
+
+    def find(self, instance_id: str) -> Instance | None:
+        """An instance, terminated or not, unless it was forgotten."""
+        return self._state.instances.get(instance_id)
+
+    def live(self, node: str) -> Instance:
+        """The running instance of a node.
+
+        Raises:
+            InjectionError: no such live node.
+        """
+        running = self.running()
+        for instance in running:
+            if instance.node == node:
+                return instance
+        names = ", ".join(item.node for item in running)
+        raise InjectionError(f"node {node!r} does not run; running: {names or 'none'}")
+
+    def put(self, instance: Instance) -> None:
+        """Enters an instance, new or changed."""
+        self._save({"instances": {**self._state.instances, instance.instance: instance}})
+
+    def enter_new(
+        self, node_type: str, tags: dict[str, str], *, now_s: float, delays_s: Iterable[float]
+    ) -> list[Instance]:
+        """Enters pending instances with the next ids and launch ordinals, one for each delay."""
+        entered = [
+            Instance(
+                instance=f"i-{self._state.next_instance + place:05d}",
+                node=f"w{self._state.next_ordinal + place}",
+                node_type=node_type,
+                state="pending",
+                tags=dict(tags),
+                asked_monotonic_s=now_s,
+                boot_at_monotonic_s=now_s + delay_s,
+            )
+            for place, delay_s in enumerate(delays_s)
+        ]
+        self._save(
+            {
+                "next_instance": self._state.next_instance + len(entered),
+                "next_ordinal": self._state.next_ordinal + len(entered),
+                "instances": {**self._state.instances, **{item.instance: item for item in entered}},
+            }
+        )
+        return entered
+
+    def renumber(self) -> None:
+        """Numbers the living workers from `w1` in launch order, and forgets the terminated."""
+        living = self.instances()
+        workers = [item for item in living if item.instance != "head"]
+        named = {item.instance: item.model_copy(update={"node": f"w{n}"}) for n, item in enumerate(workers, start=1)}
+        kept = {item.instance: named.get(item.instance, item) for item in living}
+        self._save({"next_ordinal": len(workers) + 1, "instances": kept})
+
+    # -- effects --------------------------------------------------------------------------------------------
+
+    def effects(self) -> list[ActiveEffect]:
+        """The harm in force."""
+        return list(self._state.effects.values())
+
+    def effect(self, effect_id: str) -> ActiveEffect | None:
+        """One effect, while it is in force."""
+        return self._state.effects.get(effect_id)
+
+    def effects_on(self, instance_id: str) -> list[ActiveEffect]:
+        """The harm in force on one instance."""
+        return [effect for effect in self._state.effects.values() if effect.instance == instance_id]
+
+    def put_effect(self, effect: ActiveEffect) -> None:
+        """Enters an effect, new or changed."""
+        self._save({"effects": {**self._state.effects, effect.effect_id: effect}})
+
+    def drop_effects(self, effect_ids: Iterable[str]) -> None:
+        """Strikes effects out."""
+        dropped = set(effect_ids)
+        if dropped & self._state.effects.keys():
+            self._save({"effects": {key: item for key, item in self._state.effects.items() if key not in dropped}})
+
+    # -- the cluster ----------------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> bool:
+        """Whether the cluster outlives its starter."""
+        return self._state.kept
+
+    def keep(self) -> None:
+        """Lets the cluster outlive its starter."""
+        self._save({"kept": True})
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._state = CloudState()
+        self._file.save(self._state)
+
+    def _save(self, changes: dict[str, object]) -> None:
+        self._state = self._state.model_copy(update=changes)
+        self._file.save(self._state)
