@@ -12,9 +12,9 @@ from chaos.baseline import measure
 from chaos.checkers.scale_down_converges import watch_at_least_s
 from chaos.cluster import Cluster
 from chaos.errors import ChaosError, ClusterError
-from chaos.events import BaselineKnown
+from chaos.events import BaselineKnown, PhaseBegan
 from chaos.history import History, Record
-from chaos.results import Results, judge, write
+from chaos.results import Results, judge, prepare, write
 from chaos.run import Run
 from chaos.schedule import Schedule
 from chaos.spec import RunSpec
@@ -95,6 +95,12 @@ class Campaign:
     ) -> History:
         view = self._view_of()
         view.step(f"{what}: {directory.path}")
+        preparation = Preparation()
+
+        def listen(record: Record) -> None:
+            view.show(record)
+            preparation.take(record)
+
         run = Run(
             spec,
             self._cluster,
@@ -102,7 +108,7 @@ class Campaign:
             versions=self._versions,
             baseline=baseline,
             watch_s=watch_at_least_s,
-            listener=view.show,
+            listener=listen,
         )
         ticking = asyncio.create_task(_tick(run, view))
         try:
@@ -111,7 +117,25 @@ class Campaign:
             ticking.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await ticking
+            await preparation.close()
             view.close()
+
+
+class Preparation:
+    """Prepares the writing of results when the load has ended: it disturbs none, and what follows waits less."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def take(self, record: Record) -> None:
+        """Takes in a record of the run going on."""
+        if self._task is None and isinstance(record.event, PhaseBegan) and record.event.phase == "liveness":
+            self._task = asyncio.create_task(asyncio.to_thread(prepare))
+
+    async def close(self) -> None:
+        """Returns when nothing is being prepared any more."""
+        if self._task is not None:
+            await self._task
 
 
 async def _tick(run: Run, view: View) -> None:

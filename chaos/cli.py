@@ -109,7 +109,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     if command == "ps":
         return _interruptible(lambda: _print(commands.ps(as_json=options.json)), departure)
     if command == "heal":
-        return _interruptible(lambda: _print(commands.heal()), departure)
+        return _interruptible(lambda: _heal(commands.heal()), departure)
     if command == "doctor":
         return _interruptible(lambda: _print(commands.doctor(known, as_json=options.json)), departure)
     if command == "schema":
@@ -135,6 +135,15 @@ async def _print(work: Awaitable[str]) -> int:
     if text:
         _say(text)
     return EXIT_PASS
+
+
+async def _heal(work: Awaitable[commands.Healing]) -> int:
+    healing = await work
+    if healing.told or not healing.failures:
+        _say("\n".join(healing.told) or "nothing was left behind")
+    for failure in healing.failures:
+        _tell(f"error: {failure}")
+    return EXIT_MACHINE if healing.failures else EXIT_PASS
 
 
 def _say(text: str) -> None:

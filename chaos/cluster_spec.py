@@ -5,16 +5,29 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from chaos.events import Resources
 from chaos.value import Value
 
-Amount = Annotated[float, Field(ge=0.0)]
+
+def _whole(amount: float) -> float:
+    if amount != math.floor(amount):
+        raise ValueError(
+            f"`ray start` gives a node whole numbers of a resource, not {amount:g}; allowed: 0, 1, 2, …; "
+            "round it: tasks may still ask for parts of one"
+        )
+    return amount
+
+
+Amount = Annotated[float, Field(ge=0.0, json_schema_extra={"multipleOf": 1}), AfterValidator(_whole)]
 
 
 class NodeType(Value):
-    """One kind of worker: logical resources, how many, and the limits of its container (compose only)."""
+    """One kind of worker: logical resources, how many, and the limits of its container (compose only).
+
+    Resources are whole numbers, custom ones too: `ray start` takes no others (Ray 2.60, `ResourceAndLabelSpec`).
+    """
 
     resources: dict[str, Amount] = Field(min_length=1)
     min_workers: int = Field(default=0, ge=0)

@@ -25,7 +25,7 @@ from chaos.clusters import compose_command, compose_leftovers
 from chaos.clusters.cloud_cluster import CloudCluster, Step, config_of
 from chaos.clusters.compose import ComposeCluster
 from chaos.clusters.local import LocalCluster, orphans, sweep
-from chaos.errors import ChaosError, ClusterError, ExceptionGroup, InvalidSpec
+from chaos.errors import ChaosError, ClusterError, ExceptionGroup, InjectionError, InvalidSpec
 from chaos.finish import LEAVE_LIMIT_S, Departure, to_the_end
 from chaos.forms import unmakeable
 from chaos.history import History
@@ -202,7 +202,11 @@ async def down(names: list[str], *, everything: bool) -> str:
 
 
 async def ps(*, as_json: bool) -> str:
-    """The clusters and their nodes."""
+    """The clusters and their nodes.
+
+    One that cannot be attached to is `dead`, `silent` where its Cloud runs all the same, or `unknown` where the Docker
+    engine does not answer: then it may well run.
+    """
     listed: list[dict[str, Any]] = []
     for name in cluster_names():
         try:
@@ -210,18 +214,15 @@ async def ps(*, as_json: bool) -> str:
         except ClusterError as error:
             listed.append({"name": name, "kind": "unknown", "state": "unreadable", "nodes": [], "problem": str(error)})
             continue
-        entry: dict[str, Any] = {"name": name, "kind": cluster.kind, "state": "dead", "nodes": []}
+        entry: dict[str, Any] = {"name": name, "kind": cluster.kind, "state": "up", "nodes": []}
         try:
             await cluster.attach()
             nodes = await cluster.nodes()
-            entry |= {
-                "state": "up",
-                "nodes": [node.model_dump(include={"node", "node_type", "state"}) for node in nodes],
-            }
+            entry["nodes"] = [node.model_dump(include={"node", "node_type", "state"}) for node in nodes]
             entry["dashboard"] = cluster.dashboard()
             entry["ray_address"] = cluster.gcs_address()
         except ChaosError as error:
-            entry["problem"] = str(error)
+            entry |= {"state": await asyncio.to_thread(cluster.standing), "problem": str(error)}
         finally:
             await cluster.release()
         listed.append(entry)
@@ -237,39 +238,58 @@ async def ps(*, as_json: bool) -> str:
     return "\n".join(lines) or "no clusters; `raychaos up` starts one"
 
 
-async def heal() -> str:
+@dataclass(frozen=True)
+class Healing:
+    """What was done about what dead runs left, and which harm is still there."""
+
+    told: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+
+async def heal() -> Healing:
     """Undoes what dead runs left: effects in force on warm clusters, dead clusters, processes of vanished ones.
 
     A cluster of containers whose engine does not answer may be alive, and is left alone.
     """
-    told = []
+    told: list[str] = []
+    failures: list[str] = []
     for name in cluster_names():
         try:
             with _alone(name):
-                told += await _heal_cluster(name)
+                healed = await _heal_cluster(name)
         except ChaosError as error:
             told.append(f"{name}: left alone: {error}")
+        else:
+            told += healed.told
+            failures += healed.failures
     for mark in orphans():
         told.append(f"{mark}: its directory is gone; ended {await sweep(mark)} processes")
     for mark in await asyncio.to_thread(compose_leftovers.orphans):
         told.append(f"{mark}: its directory is gone; removed {', '.join(await compose_leftovers.sweep(mark))}")
-    return "\n".join(told) or "nothing was left behind"
+    return Healing(tuple(told), tuple(failures))
 
 
-async def _heal_cluster(name: str) -> list[str]:
+async def _heal_cluster(name: str) -> Healing:
     try:
         cluster = _existing(name)
     except ClusterError as error:
-        return [await _heal_unreadable(CloudDirectory(cluster_root(name)), error)]
+        return Healing((await _heal_unreadable(CloudDirectory(cluster_root(name)), error),))
     if not cluster.answers():
         await cluster.stop()
-        return [f"{name}: dead; removed what was left of it"]
+        return Healing((f"{name}: dead; removed what was left of it",))
+    failures: list[str] = []
     try:
         await cluster.attach()
-        told = [f"{name}: undid {effect}" for effect in await cluster.undo_all()]
+        before = await cluster.active_effects()
+        try:
+            await cluster.undo_all()
+        except InjectionError as error:
+            failures.append(f"{name}: {error}")
+        after = await cluster.active_effects()
         if left := await cluster.leftovers():
-            told.append(f"{name}: still shows {', '.join(left)}; `raychaos down {name}` ends it")
-        return told
+            failures.append(f"{name}: still shows {', '.join(left)}; `raychaos down {name}` ends it")
+        undone = tuple(f"{name}: undid {effect}" for effect in before if effect not in after)
+        return Healing(undone, tuple(failures))
     finally:
         await cluster.release()
 

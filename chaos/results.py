@@ -10,7 +10,7 @@ from chaos.checkers import evaluate
 from chaos.diagnosis import diagnose
 from chaos.history import History
 from chaos.report.junit import render_junit
-from chaos.report.picture import draw_timeline
+from chaos.report.picture import draw_timeline, get_ready
 from chaos.report.text import render_headline, render_report
 from chaos.report.verdict_json import render_verdict
 from chaos.store import RunDirectory
@@ -49,6 +49,11 @@ def judge(history: History) -> Results:
     """Runs every checker over a history, and says why it did not pass where it did not."""
     verdicts = evaluate(history)
     return Results(history, verdicts, tuple(diagnosis.text for diagnosis in diagnose(history, verdicts)))
+
+
+def prepare() -> None:
+    """Does what `write` can do before there are results, some half a second; for where time is to spare."""
+    get_ready()
 
 
 def write(results: Results, directory: RunDirectory) -> None:

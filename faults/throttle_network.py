@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from chaos.cluster import ShapesNetworks, UndoesEffects
+from chaos.errors import InjectionError
 from chaos.events import Outcome
 from chaos.fault import Effect, Fault, Readings, Site
 from chaos.harm import NetworkShape
@@ -59,19 +60,26 @@ class ThrottleNetwork(Fault):
             )
 
     async def probe(self, site: Site) -> Effect:
-        """Measures the same paths again: each was clearly faster than asked, and now is not."""
+        """Measures the same paths again: each was clearly faster than asked, and now is not.
+
+        A path whose nodes are gone proves nothing either way; the others are judged, and how many they are is told.
+        """
         if not site.before:
             return self._saw("unknown", "there was no path to measure before")
-        path, rate = min(site.before.items(), key=_by_rate)
-        if rate < self.rate_mbit * _CLEARLY:
-            return self._saw("no_effect", f"{_named(path)} was not clearly faster before", rate)
         rates = await self._rates(site, site.before)
+        if not rates:
+            return self._saw("unknown", f"the nodes of all {len(site.before)} paths are gone")
+        gone = len(site.before) - len(rates)
+        rest = f"; {gone} of {len(site.before)} paths went with their nodes" if gone else ""
+        path, rate = min(((path, site.before[path]) for path in rates), key=_by_rate)
+        if rate < self.rate_mbit * _CLEARLY:
+            return self._saw("no_effect", f"{_named(path)} was not clearly faster before{rest}", rate)
         measured = {path: rate for path, rate in rates.items() if rate is not None}
-        if not measured or len(measured) < len(rates):
-            return self._saw("unknown", f"{len(measured)} of {len(rates)} paths could be measured")
+        if len(measured) < len(rates):
+            return self._saw("unknown", f"{len(measured)} of {len(rates)} paths could be measured{rest}")
         path, rate = max(measured.items(), key=_by_rate)
         limited = rate <= self.rate_mbit * _TOLERANCE
-        return self._saw("took_effect" if limited else "no_effect", f"the fastest path is {_named(path)}", rate)
+        return self._saw("took_effect" if limited else "no_effect", f"the fastest path is {_named(path)}{rest}", rate)
 
     async def probe_healed(self, site: Site) -> Effect:
         """Measures once more: much of the way back to what it was, or the limit is undone and nothing can be told.
@@ -99,15 +107,28 @@ class ThrottleNetwork(Fault):
         return Effect(outcome=outcome, detail=detail, asked=self.rate_mbit, measured=measured, unit=_UNIT)
 
     async def _rates(self, site: Site, paths: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], float | None]:
-        """The rate of each path whose nodes live, one after the other; None where nothing could be transferred."""
+        """The rate of each path whose nodes live, also afterwards; None where nothing could be transferred.
+
+        Measured one after the other, for they may share a limit.
+        """
         assert isinstance(site.cluster, ShapesNetworks)
-        living = {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
+        living = await _living(site)
         transfer_kib = min(_MOST_KIB, _BURST_KIB + int(self.rate_mbit * 1000 / 8 * _PROBE_S))
-        return {
-            path: (await site.cluster.measure_path(*path, transfer_kib=transfer_kib)).rate_mbit
-            for path in paths
-            if living.issuperset(path)
-        }
+        rates: dict[tuple[str, ...], float | None] = {}
+        for path in paths:
+            if not living.issuperset(path):
+                continue
+            try:
+                rates[path] = (await site.cluster.measure_path(*path, transfer_kib=transfer_kib)).rate_mbit
+            except InjectionError:
+                if (await _living(site)).issuperset(path):
+                    raise
+        still = await _living(site)
+        return {path: rate for path, rate in rates.items() if still.issuperset(path)}
+
+
+async def _living(site: Site) -> set[str]:
+    return {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
 
 
 def _by_rate(reading: tuple[tuple[str, ...], float]) -> float:

@@ -19,9 +19,10 @@ import pytest
 from chaos import __version__, cli, commands
 from chaos.cli import main
 from chaos.cluster_spec import ClusterSpec
+from chaos.clusters import compose_leftovers
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
-from chaos.errors import ClusterError, ExceptionGroup
+from chaos.errors import ClusterError, ExceptionGroup, InjectionError
 from chaos.home import home
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -370,6 +371,73 @@ def test_a_dead_cluster_is_listed_as_such_and_healed_away(raychaos: Command, mon
     assert not root.exists()
 
 
+def test_a_cluster_whose_cloud_runs_and_does_not_answer_is_not_called_dead(
+    raychaos: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead_cluster("stuck")
+    monkeypatch.setattr(CloudCluster, "attach", _fails)
+    monkeypatch.setattr(commands.CLUSTERS["local"], "_cloud_alive", lambda _: True)
+    assert raychaos("ps").out == "stuck  local  silent  cluster 'stuck' does not answer\n"
+
+
+class HalfHealed:
+    """A warm cluster that lets go of some effects only, and may still show harm."""
+
+    def __init__(self, effects: set[str], stuck: set[str], shows: tuple[str, ...] = ()) -> None:
+        self.effects = effects
+        self.stuck = stuck
+        self.shows = shows
+
+    def answers(self) -> bool:
+        return True
+
+    async def attach(self) -> None:
+        """It is there."""
+
+    async def release(self) -> None:
+        """It stays."""
+
+    async def active_effects(self) -> tuple[str, ...]:
+        return tuple(sorted(self.effects))
+
+    async def leftovers(self) -> tuple[str, ...]:
+        return self.shows
+
+    async def undo_all(self) -> tuple[str, ...]:
+        self.effects &= self.stuck
+        if self.stuck:
+            raise InjectionError("effects could not be undone: e2: no answer")
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("cluster", "out", "err"),
+    [
+        (HalfHealed({"e1", "e3"}, set()), "warm: undid e1\nwarm: undid e3\n", []),
+        (
+            HalfHealed({"e1", "e2"}, {"e2"}, ("effect in force: e2",)),
+            "warm: undid e1\n",
+            [
+                "warm: effects could not be undone: e2: no answer",
+                "warm: still shows effect in force: e2; `raychaos down warm` ends it",
+            ],
+        ),
+        (HalfHealed({"e2"}, {"e2"}), "", ["warm: effects could not be undone: e2: no answer"]),
+        (HalfHealed(set(), set()), "nothing was left behind\n", []),
+    ],
+)
+def test_healing_tells_what_was_undone_and_what_was_not(
+    raychaos: Command, monkeypatch: pytest.MonkeyPatch, cluster: HalfHealed, out: str, err: list[str]
+) -> None:
+    monkeypatch.setattr(commands, "orphans", lambda: ())
+    monkeypatch.setattr(compose_leftovers, "orphans", lambda: ())
+    dead_cluster("warm")
+    monkeypatch.setattr(commands, "_existing", lambda _: cluster)
+    said = raychaos("heal")
+    assert (said.code, said.out) == (4 if err else 0, out)
+    assert said.err.splitlines() == [f"raychaos: error: {line}" for line in err]
+
+
 async def _fails(self: CloudCluster) -> None:
     raise ClusterError(f"cluster {self.name!r} does not answer")
 
@@ -402,6 +470,8 @@ def test_a_cluster_of_containers_whose_engine_is_silent_may_be_alive_and_is_left
         (root / "cloud").mkdir()
         (root / "cloud" / "address.json").write_text(json.dumps({"port": 8400, "pid": 1, "start_ticks": 1}))
         assert commands.leftovers() == [], "nothing is known of it"
+    listed = raychaos("ps").out
+    assert listed.startswith("boxes  compose  unknown  no Docker engine answers at unix://")
     said = raychaos("heal")
     assert said.code == 0
     assert said.out.startswith("boxes: left alone: no Docker engine answers at unix://")

@@ -77,6 +77,11 @@ def session_of(pid: int) -> int:
     return int(fields[_SESSION_FIELD]) if fields else 0
 
 
+def in_session(number: int) -> list[int]:
+    """The living processes of a session, by its leader's PID; the number stays theirs while there is one."""
+    return sorted(pid for pid in all_pids() if session_of(pid) == number and state_of(pid) not in _GONE)
+
+
 def state_of(pid: int) -> str:
     """The kernel's one-letter state of a process (`R`, `S`, `T`, …); empty when it is gone."""
     fields = _fields_of(pid)

@@ -7,9 +7,9 @@ to clean up, and a paused or wedged node is shaped like any other. The rules liv
 it; the lease that removes them is the Cloud's, which Docker restarts and whose state is on disk.
 
 Rates: a token bucket (tc-tbf(8)) at eth0 for what the node sends. What it receives is redirected to an intermediate
-device (ifb) with a bucket of its own, which delays and does not lose; where the kernel has no ifb, a policer drops what
-is over. Cuts: netfilter DROP, both ways, in chains of our own. Both hit connections that exist already, and nothing
-but IPv4 at eth0: loopback stays as it is.
+device (ifb) with a bucket of its own, which delays and does not lose; where the kernel cannot do that (no ifb, or no
+mirred to redirect with), a policer drops what is over. Cuts: netfilter DROP, both ways, in chains of our own. Both hit
+connections that exist already, and nothing but IPv4 at eth0: loopback stays as it is.
 
 `look` first, then the fewest commands that lead from what is there to what is wanted; a root queue that is neither the
 kernel's default nor ours is somebody else's and is refused.
@@ -117,13 +117,12 @@ def plan(found: Found, wanted: Wanted, *, tables: str) -> str:
 def _rate_commands(found: Found, rate_mbit: float | None) -> list[str]:
     ours = found.handle == _EGRESS_HANDLE
     if rate_mbit is None:
-        commands = [f"tc qdisc del dev {DEVICE} root"] if ours else []
-        if found.ifb:
-            commands += [f"tc qdisc del dev {DEVICE} ingress"] if found.ingress else []
-            commands.append(f"ip link del {IFB}")
-        elif ours and found.ingress:
-            commands.append(f"tc qdisc del dev {DEVICE} ingress")
-        return commands
+        # The root queue last: a policer bears no mark of ours, and that queue tells whose it is.
+        return [
+            *([f"tc qdisc del dev {DEVICE} ingress"] if found.ingress and (ours or found.ifb) else []),
+            *([f"ip link del {IFB}"] if found.ifb else []),
+            *([f"tc qdisc del dev {DEVICE} root"] if ours else []),
+        ]
     if not ours and found.queue not in _DEFAULT_QUEUES:
         raise InjectionError(
             f"{DEVICE} of the node has a {found.queue} queue (handle {found.handle}) that raychaos did not make; "
@@ -137,12 +136,11 @@ def _rate_commands(found: Found, rate_mbit: float | None) -> list[str]:
     return [
         f"tc qdisc replace dev {DEVICE} root handle {_EGRESS_HANDLE} {bucket}",
         *([] if found.ingress else [f"tc qdisc add dev {DEVICE} handle ffff: ingress"]),
-        f"if [ -e /sys/class/net/{IFB} ] || ip link show {IFB} >/dev/null 2>&1 "
-        f"|| ip link add {IFB} type ifb 2>/dev/null; then",
-        f"  ip link set {IFB} up",
-        f"  tc qdisc replace dev {IFB} root handle {_INGRESS_HANDLE} {bucket}",
-        f"  tc {everything} action mirred egress redirect dev {IFB}",
-        "else",
+        f"if ! {{ {{ ip link show {IFB} >/dev/null 2>&1 || ip link add {IFB} type ifb; }} &&",
+        f"  ip link set {IFB} up &&",
+        f"  tc qdisc replace dev {IFB} root handle {_INGRESS_HANDLE} {bucket} &&",
+        f"  tc {everything} action mirred egress redirect dev {IFB}; }}; then",
+        f"  ip link del {IFB} 2>/dev/null || true",
         f"  tc {everything} {police} flowid :1",
         "fi",
     ]

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
@@ -149,6 +149,8 @@ class CloudCluster(ABC):
 
         Uses nothing that is under way, and takes no longer than `limit_s`.
         """
+        if self._access is None and not self.directory.config.exists():
+            return f"cluster {self.name!r} was not started; nothing of it runs"
         kept = self.kept()
         try:
             if self._access is not None:
@@ -167,6 +169,13 @@ class CloudCluster(ABC):
     def answers(self) -> bool:
         """Whether this cluster's Cloud runs."""
         return bool(self.address()) and self._cloud_alive()
+
+    def standing(self) -> Literal["silent", "dead", "unknown"]:
+        """What a cluster that cannot be attached to is: its Cloud runs all the same, or not, or who knows."""
+        try:
+            return "silent" if self._cloud_alive() else "dead"
+        except ClusterError:
+            return "unknown"
 
     def kept(self) -> bool:
         """Whether the cluster is to outlive the command that started it."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from chaos.cloud.command import run_to_end
+from chaos.cloud.marks import in_session, signal_all
 from chaos.clusters.cloud_cluster import PortTaken
 from chaos.errors import ClusterError
 from chaos.finish import to_the_end
@@ -17,6 +18,8 @@ from chaos.finish import to_the_end
 IMAGE_VARIABLE = "RAYCHAOS_IMAGE"
 _ASK_LIMIT_S = 30.0
 _LEAVE_LIMIT_S = 5.0
+_KILL_LIMIT_S = 5.0
+_POLL_S = 0.02
 _LINE_LIMIT = 4 * 1024 * 1024
 _TAIL_LINES = 20
 _TAIL_WIDTH = 400
@@ -76,11 +79,11 @@ async def stream(
 ) -> tuple[int, str]:
     """Runs a long command, hands on its lines as they come, and returns its exit code and last lines.
 
-    `environment` is added to ours. The command does not outlive this call: cancelled, or past its limit, it is
-    interrupted as by Ctrl-C, and killed when it has not ended five seconds later.
+    `environment` is added to ours. Neither the command nor anything it started outlives a call that is cancelled or
+    past its limit: all of its session is asked to end, and what has not ended five seconds later is killed.
 
     Raises:
-        ClusterError: it is absent, or takes longer than `limit_s`.
+        ClusterError: it is absent, takes longer than `limit_s`, or cannot even be killed.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -109,24 +112,33 @@ async def stream(
     try:
         return await asyncio.wait_for(follow(), limit_s), "\n".join(tail)
     except asyncio.TimeoutError:
+        await to_the_end(_end(process, command))
         told = "\n".join(tail)
         raise ClusterError(f"`{' '.join(command[:2])}` did not end within {limit_s:.0f} s:\n{told}") from None
-    finally:
-        if process.returncode is None:
-            await to_the_end(_end(process))
+    except BaseException:
+        await to_the_end(_end(process, command))
+        raise
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Interrupts a process, so that it tidies up after itself; kills one that does not listen."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGINT)
-    try:
-        # Its output is read on: a full pipe would keep it from ending.
-        await asyncio.wait_for(process.communicate(), _LEAVE_LIMIT_S)
-    except asyncio.TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+async def _end(process: asyncio.subprocess.Process, command: Sequence[str]) -> None:
+    """Ends all of a command's session: the docker client gives its plugins process groups of their own.
+
+    Raises:
+        ClusterError: something of it cannot be killed.
+    """
+    # Read on, for a full pipe would keep it from ending.
+    reading = asyncio.create_task(process.communicate())
+    signal_all(in_session(process.pid), signal.SIGTERM)
+    deadline_s = time.monotonic() + _LEAVE_LIMIT_S
+    while (left := in_session(process.pid)) and time.monotonic() < deadline_s + _KILL_LIMIT_S:
+        if time.monotonic() > deadline_s:
+            signal_all(left, signal.SIGKILL)
+        await asyncio.sleep(_POLL_S)
+    _, unread = await asyncio.wait({reading}, timeout=_KILL_LIMIT_S)
+    if unread:
+        reading.cancel()
+    if left:
+        raise ClusterError(f"`{' '.join(command[:2])}` cannot be killed; end processes {left} by hand")
 
 
 def absent(program: str) -> ClusterError:

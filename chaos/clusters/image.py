@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import IO
 
 from chaos.clusters.compose_command import absent, stream
-from chaos.errors import ClusterError
+from chaos.errors import ClusterError, ExceptionGroup
 from chaos.finish import to_the_end
 from chaos.home import home
 
@@ -110,10 +110,11 @@ async def build(*, ray_version: str, base_image: str, on_line: OnLine, use_wheel
 
     `on_line` gets the output of pip and docker line by line. Older raychaos images of this Ray version are removed,
     but for the newest three and those in use. Safe to call from several processes: they take turns. Cancelled, it ends
-    pip or docker within seconds, and removes what they had made so far.
+    pip or docker within seconds with all they started, and removes what they had made so far.
 
     Raises ClusterError when there is no docker client, no engine, no permission to use it, no base image, when pip
-    cannot fetch the wheels, or when the build fails; the message holds the last lines of what failed.
+    cannot fetch the wheels, or when the build fails; the message holds the last lines of what failed. An ExceptionGroup
+    of that and of what went wrong in tidying up, where both did.
     """
     await _require_engine()
     source = _source_files()
@@ -123,7 +124,7 @@ async def build(*, ray_version: str, base_image: str, on_line: OnLine, use_wheel
     async with _turn(home() / "image.lock", on_line):
         if await _image_exists(tag):
             return tag
-        try:
+        async with _tidied(on_line):
             runtime = _runtime_tag(ray_version, base_image)
             if not await _image_exists(runtime):
                 await _require_base_image(base_image, on_line)
@@ -132,8 +133,6 @@ async def build(*, ray_version: str, base_image: str, on_line: OnLine, use_wheel
                 await _remove_old(f"{_RUNTIME_REPOSITORY}:{ray_version}-*", runtime, _RUNTIMES_KEPT, on_line)
             await _build_source(tag, runtime, source, on_line)
             await _remove_old(f"{_REPOSITORY}:{ray_version}-*", tag, _IMAGES_KEPT, on_line)
-        finally:
-            await to_the_end(_remove_untagged(on_line))
     return tag
 
 
@@ -159,11 +158,15 @@ async def fill_wheelhouse(ray_version: str, *, on_line: OnLine) -> Path:
             "the build install from the default index"
         )
     root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="partial-", dir=root) as partial:
+    with (
+        tempfile.TemporaryDirectory(prefix="pip-", dir=home()) as scratch,
+        tempfile.TemporaryDirectory(prefix="partial-", dir=root) as partial,
+    ):
         code, tail = await stream(
             [*pip, "download", "--dest", partial, *_download_target(), "--requirement", str(requirements)],
             on_line,
-            environment={"RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION},
+            # A pip that is ended leaves its temporary files.
+            environment={"RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION, "TMPDIR": scratch},
             limit_s=_DOWNLOAD_LIMIT_S,
         )
         if code:
@@ -333,9 +336,29 @@ async def _remove_old(reference: str, current: str, keep: int, on_line: OnLine) 
         _report_failure(await _docker("image", "rm", tag), on_line)
 
 
-async def _remove_untagged(on_line: OnLine) -> None:
+@contextlib.asynccontextmanager
+async def _tidied(on_line: OnLine) -> AsyncIterator[None]:
+    """Removes what builds leave, however they end; that this fails too is told, and hides no other error."""
+    failure: Exception | None = None
+    try:
+        yield
+    except (ClusterError, OSError) as error:
+        failure = error
+        raise
+    finally:
+        try:
+            await to_the_end(_remove_untagged())
+        except ClusterError as untidy:
+            if failure is not None:
+                raise ExceptionGroup("making the image failed, and so did tidying up", [failure, untidy]) from None
+            on_line(f"not tidied: {untidy}")
+
+
+async def _remove_untagged() -> None:
     """Removes what a build leaves without a name: stages, images that lost theirs, and an unfinished build's layers."""
-    _report_failure(await _docker("image", "prune", "--force", "--filter", "label=raychaos.image=1"), on_line)
+    answer = await _docker("image", "prune", "--force", "--filter", "label=raychaos.image=1")
+    if answer.returncode:
+        raise ClusterError(f"`docker image prune` failed, and may have left layers: {answer.stderr.strip()}")
 
 
 def _report_failure(answer: subprocess.CompletedProcess[str], on_line: OnLine) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,15 @@ _MOST_LANES = 60
 _MOST_BATCHES = 6000
 
 
+def get_ready() -> None:
+    """Imports what `draw_timeline` does, some half a second, so that it need not."""
+    for module in ("matplotlib.backends.backend_agg", "matplotlib.figure", "matplotlib.patches"):
+        importlib.import_module(module)
+
+
 def draw_timeline(history: History, verdicts: Sequence[Verdict], path: Path) -> None:
     """Writes the picture to `path`, as SVG where its suffix says so, else as PNG of about 1400 × 900 pixels."""
-    # Imported here: matplotlib costs memory the runner does not have to spare while a run goes on.
+    # Imported here: matplotlib costs memory and time the runner does not have to spare while a load is on.
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

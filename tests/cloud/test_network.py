@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,9 +90,9 @@ def test_a_cut_goes_both_ways_at_once() -> None:
 def test_undoing_removes_all_of_ours_and_nothing_else() -> None:
     script = plan(parse(HARMED), Wanted(), tables="iptables-legacy")
     assert script.splitlines() == [
-        f"tc qdisc del dev {DEVICE} root",
         f"tc qdisc del dev {DEVICE} ingress",
         f"ip link del {IFB}",
+        f"tc qdisc del dev {DEVICE} root",
         "iptables-legacy-restore --noflush <<'RULES'",
         "*filter",
         f"-D INPUT -j {CHAIN_IN}",
@@ -112,6 +115,58 @@ def test_a_queue_of_somebody_else_is_refused_and_left() -> None:
     with pytest.raises(InjectionError, match="ingress"):
         plan(parse(ingress), Wanted(rate_mbit=1.0), tables="iptables")
     assert plan(parse(ingress), Wanted(), tables="iptables") == ""
+
+
+TOOL = """#!/bin/sh
+echo "${0##*/} $*" >> "$NOTES"
+said=$*; IFS=,
+for lacking in $LACKS; do case "$said" in *"$lacking"*) echo "no $lacking" >&2; exit 2;; esac; done
+"""
+
+
+def ran(script: str, directory: Path, *lacks: str) -> tuple[int, list[str]]:
+    """The script's status, and the commands it ran, on a kernel without something."""
+    notes = directory / "notes"
+    notes.write_text("")
+    for name in ("tc", "ip"):
+        tool = directory / name
+        tool.write_text(TOOL)
+        tool.chmod(0o755)
+    environment = {"PATH": f"{directory}:/usr/bin:/bin", "NOTES": str(notes), "LACKS": ",".join(lacks)}
+    status = subprocess.run(["sh", "-ec", script], env=environment, capture_output=True, check=False).returncode
+    return status, notes.read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("lacks", "form"),
+    [
+        ((), "action mirred egress redirect dev raychaos0"),
+        (("link show", "type ifb"), "police rate 2000000bit"),
+        (("mirred",), "police rate 2000000bit"),
+        (("raychaos0 root",), "police rate 2000000bit"),
+    ],
+)
+def test_what_works_decides_the_form_and_nothing_else_is_left(
+    tmp_path: Path, lacks: tuple[str, ...], form: str
+) -> None:
+    script = plan(parse(PLAIN), Wanted(rate_mbit=2.0), tables="iptables")
+    status, commands = ran(script, tmp_path, *lacks)
+    assert status == 0
+    assert form in commands[-1]
+    assert ("ip link del raychaos0" in commands) == bool(lacks), "a device nothing is redirected to"
+
+
+def test_a_kernel_with_neither_form_is_an_error(tmp_path: Path) -> None:
+    status, _ = ran(plan(parse(PLAIN), Wanted(rate_mbit=2.0), tables="iptables"), tmp_path, "mirred", "police")
+    assert status != 0
+
+
+def test_a_policer_is_undone_before_the_queue_that_tells_whose_it_is() -> None:
+    links = HARMED.replace(f"43: {IFB}:", "43: other:")
+    found = parse(links)
+    assert found.ours
+    script = plan(found, Wanted(cut_from=found.cuts), tables="iptables")
+    assert script.splitlines() == [f"tc qdisc del dev {DEVICE} ingress", f"tc qdisc del dev {DEVICE} root"]
 
 
 @given(st.lists(st.builds(NetworkShape, rate_mbit=st.none() | st.floats(0.1, 1e4), cut_from=st.just(("w1", "w9")))))

@@ -67,6 +67,15 @@ async def test_a_cluster_that_is_not_kept_ends_by_itself(cluster: LocalCluster, 
     assert sky.cloud.effects() == []
 
 
+async def test_leaving_a_cluster_that_was_not_started_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYCHAOS_HOME", str(tmp_path))
+    cluster = LocalCluster("early", ClusterSpec())
+    assert await cluster.abandon(limit_s=5.0) == "cluster 'early' was not started; nothing of it runs"
+    cluster.directory.root.mkdir(parents=True)
+    cluster.directory.config.touch()  # from here on a Cloud may run, on its first lease
+    assert await cluster.abandon(limit_s=5.0) == "cluster 'early' ends by itself within half a minute"
+
+
 async def test_a_cloud_that_hangs_holds_nobody_up(cluster: LocalCluster, sky: Sky) -> None:
     sky.cloud.keep()
     with socket.create_server(("127.0.0.1", 0)) as deaf:

@@ -11,19 +11,24 @@ from pathlib import Path
 import pytest
 import yaml
 
+from chaos.cloud.marks import state_of
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters import compose_command, image
-from chaos.errors import ClusterError
+from chaos.errors import ClusterError, ExceptionGroup
 from tests.conftest import ROOT
 
 BASE = ClusterSpec().base_image
 LIMIT_S = 10.0
+LOOP = "while :; do sleep 0.1; done"
+# Notes the process started last.
+PLUGIN = 'mkdir -p "$NOTES/plugins"; touch "$NOTES/plugins/$!"'
 # Knows no image but the base; `build` keeps a copy of its context, and then does what the test says.
 DOCKER = """#!/bin/sh
 echo "$*" >> "$NOTES/calls"
 case "$1 $2" in
   "image inspect") [ "$5" = "$BASE" ] || [ -e "$NOTES/made/$5" ];;
   "buildx version") exit 1;;
+  "image prune") if [ -e "$NOTES/unruly" ]; then echo "the engine went away" >&2; exit 1; fi;;
   "build --network")
     for context; do :; done
     cp -r "$context" "$NOTES/context-$(grep -c '^build ' "$NOTES/calls")"
@@ -60,6 +65,11 @@ class Engine:
         text = (self.notes / "building").read_text() if (self.notes / "building").exists() else ""
         return int(text) if text.strip() else None
 
+    @property
+    def plugins(self) -> list[int]:
+        """Processes that builds have started beside their own."""
+        return [int(path.name) for path in self.notes.glob("plugins/*")]
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -92,8 +102,9 @@ def left(directory: Path, pattern: str) -> list[Path]:
 
 
 def runs(pid: int | str | None) -> bool:
-    """Whether there is such a process."""
-    return Path(f"/proc/{pid}").exists()
+    """Whether there is such a process, and it has not ended."""
+    assert pid is not None
+    return state_of(int(pid)) not in ("", "Z", "X")
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -147,7 +158,10 @@ async def test_a_build_that_fails_tells_its_last_lines(engine_that: Callable[[st
     ("script", "patience_s"),
     [
         pytest.param("exec sleep 600", 5.0, id="polite"),
-        pytest.param("trap '' INT; while :; do sleep 0.1; done", 0.3, id="deaf"),
+        pytest.param("trap '' INT TERM; while :; do sleep 0.1; done", 0.3, id="deaf"),
+        pytest.param(f"set -m; sleep 600 & {PLUGIN}; exec sleep 600", 5.0, id="plugin"),
+        pytest.param(f"set -m; sh -c \"trap '' TERM; {LOOP}\" & {PLUGIN}; exec sleep 600", 0.3, id="deaf plugin"),
+        pytest.param(f"{LOOP} & {PLUGIN}; exit 1", 5.0, id="orphan that holds the output"),
     ],
 )
 async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(
@@ -156,15 +170,53 @@ async def test_a_cancelled_build_ends_at_once_and_leaves_nothing(
     monkeypatch.setattr(compose_command, "_LEAVE_LIMIT_S", patience_s)
     engine = engine_that(script)
     building = asyncio.create_task(build())
-    await until(lambda: engine.building, "building")
+    await until(lambda: engine.building and ("plugin" not in script or engine.plugins), "building")
     began_s = time.monotonic()
     building.cancel()
     with pytest.raises(asyncio.CancelledError):
         await building
     assert time.monotonic() - began_s < 3.0
     assert not runs(engine.building)
+    assert not [pid for pid in engine.plugins if runs(pid)]
     assert not left(home, "image-context-*")
     assert engine.calls[-1].startswith("image prune --force --filter label=raychaos.image=1")
+
+
+async def test_a_build_that_takes_too_long_ends_with_all_it_started(
+    engine_that: Callable[[str], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_that(f"set -m; sleep 600 & {PLUGIN}; exec sleep 600")
+    monkeypatch.setattr(image, "_BUILD_LIMIT_S", 1.0)
+    with pytest.raises(ClusterError, match=r"`docker build` did not end within 1 s:\nStep 1/9"):
+        await build()
+    assert len(engine.plugins) == 1
+    assert not [pid for pid in engine.plugins if runs(pid)]
+
+
+async def test_tidying_that_fails_hides_nothing(engine_that: Callable[[str], Engine]) -> None:
+    engine = engine_that('[ ! -e "$NOTES/broken" ] || exit 3; while [ -e "$NOTES/slow" ]; do sleep 0.05; done')
+    untidy = "`docker image prune` failed, and may have left layers: the engine went away"
+    (engine.notes / "unruly").touch()
+    (engine.notes / "broken").touch()
+    with pytest.raises(ExceptionGroup) as both:
+        await build()
+    first, second = both.value.exceptions
+    assert "failed (exit code 3)" in str(first)
+    assert str(second) == untidy
+    (engine.notes / "broken").unlink()
+    (engine.notes / "slow").touch()
+    (engine.notes / "building").unlink()
+    lines: list[str] = []
+    building = asyncio.create_task(build(lines))
+    await until(lambda: engine.building, "building")
+    building.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await building
+    assert lines[-1] == f"not tidied: {untidy}"
+    (engine.notes / "slow").unlink()
+    lines.clear()
+    assert await build(lines) == image.image_tag("9.9.9", base_image=BASE), "the image is there all the same"
+    assert lines[-1] == f"not tidied: {untidy}"
 
 
 async def test_a_cancelled_download_ends_at_once_and_leaves_no_wheels(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chaos.cluster import PathMeasurement
+from chaos.errors import InjectionError
 from chaos.harm import NetworkShape
 from faults.throttle_network import ThrottleNetwork
 from tests.doubles import OPEN_MBIT, FakeCluster, injected, node_named, site_of
@@ -83,6 +86,56 @@ async def test_what_cannot_be_measured_is_unknown() -> None:
     assert (cut.outcome, cut.detail) == ("unknown", "0 of 2 paths could be measured")
     cluster.members["w1"] = node_named("w1", state="stopping")
     assert (await FAULT.probe(site)).outcome == "unknown"
+
+
+async def test_paths_that_went_with_their_nodes_are_left_out_and_counted() -> None:
+    cluster = FakeCluster()
+    site = await injected(FAULT, site_of(cluster, "w1", "w2"))
+    cluster.members["w2"] = node_named("w2", state="stopping")
+    seen = await FAULT.probe(site)
+    assert (seen.outcome, seen.measured) == ("took_effect", 5.0)
+    assert seen.detail.endswith("; 2 of 4 paths went with their nodes")
+    await cluster.undo("run.i1.w1")
+    assert (await FAULT.probe(site)).outcome == "no_effect"
+    del cluster.members["w1"], cluster.members["w2"]
+    none = await FAULT.probe(site)
+    assert (none.outcome, none.detail) == ("unknown", "the nodes of all 4 paths are gone")
+
+
+async def test_a_path_that_was_slow_before_tells_nothing_of_the_others_once_its_node_is_gone() -> None:
+    cluster = FakeCluster()
+    await cluster.shape_network("w2", NetworkShape(rate_mbit=5.0), effect_id="run.i2.w2", lease_s=9.0)
+    site = await injected(FAULT, site_of(cluster, "w1", "w2"))
+    assert (await FAULT.probe(site)).outcome == "no_effect"
+    del cluster.members["w2"]
+    assert (await FAULT.probe(site)).outcome == "took_effect"
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_a_node_that_vanishes_while_it_is_measured_makes_nothing_unknown(refused: bool) -> None:
+    class Crumbling(FakeCluster):
+        async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
+            if {"w2", "w3"} & {source, destination}:
+                self.members.pop("w2", None)
+            if refused and "w2" in (source, destination):
+                raise InjectionError("node 'w2' does not run")
+            return await super().measure_path(source, destination, transfer_kib=transfer_kib)
+
+    cluster = FakeCluster()
+    site = await injected(FAULT, site_of(cluster, "w1", "w2"))
+    crumbling = Crumbling()
+    crumbling.members, crumbling.effects = cluster.members, cluster.effects
+    seen = await FAULT.probe(replace(site, cluster=crumbling))
+    assert (seen.outcome, seen.measured) == ("took_effect", 5.0)
+    assert seen.detail.endswith("; 2 of 4 paths went with their nodes")
+
+
+async def test_a_measurement_that_is_refused_though_the_nodes_live_is_an_error() -> None:
+    cluster = FakeCluster()
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    cluster.failing["measure_path"] = InjectionError("no sockets left")
+    with pytest.raises(InjectionError, match="no sockets left"):
+        await FAULT.probe(site)
 
 
 async def test_the_head_is_measured_against_a_worker_not_against_itself() -> None:
