@@ -20,7 +20,17 @@ def _whole(amount: float) -> float:
     return amount
 
 
+def _settable(name: str) -> str:
+    if name == "object_store_memory" or name.startswith("node:"):
+        raise ValueError(
+            f"a node's {name} cannot be given as a resource: Ray sets node:… itself, and object_store_memory is "
+            "cluster.object_store_mb; leave it out"
+        )
+    return name
+
+
 Amount = Annotated[float, Field(ge=0.0, json_schema_extra={"multipleOf": 1}), AfterValidator(_whole)]
+ResourceName = Annotated[str, AfterValidator(_settable)]
 
 
 class NodeType(Value):
@@ -29,7 +39,7 @@ class NodeType(Value):
     Resources are whole numbers, custom ones too: `ray start` takes no others (Ray 2.60, `ResourceAndLabelSpec`).
     """
 
-    resources: dict[str, Amount] = Field(min_length=1)
+    resources: dict[ResourceName, Amount] = Field(min_length=1)
     min_workers: int = Field(default=0, ge=0)
     max_workers: int = Field(default=4, ge=0)
     idle_timeout_s: float | None = Field(default=None, gt=0.0)
@@ -73,7 +83,7 @@ class ClusterSpec(Value):
 
     kind: Literal["local", "compose"] = "local"
     autoscaler: Literal["v1", "v2"] = "v2"
-    head_resources: dict[str, Amount] = Field(default_factory=lambda: {"CPU": 1.0})
+    head_resources: dict[ResourceName, Amount] = Field(default_factory=lambda: {"CPU": 1.0})
     node_types: dict[str, NodeType] = Field(
         default_factory=lambda: {"gpu": NodeType(resources={"CPU": 2.0, "GPU": 1.0})}, min_length=1
     )

@@ -376,7 +376,7 @@ def _first(error: ValidationError, kind: type[BaseModel], root: Place) -> Mispla
     """The first unknown name, else the first complaint, with the allowed names where a name was not known."""
     found = error.errors()
     details = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
-    place: Place = tuple(part for part in details["loc"])
+    place: Place = tuple(part for part in details["loc"] if part != "[key]")
     message = details["msg"].removeprefix("Value error, ")
     given = details.get("input")
     if details["type"] == "extra_forbidden":

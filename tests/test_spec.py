@@ -158,6 +158,11 @@ def test_an_unknown_field_says_where_and_names_the_nearest(text: str, place: str
         ),
         ("cluster: {head_resources: {GPU: 0.5}}\n", "1:28: at cluster.head_resources.GPU", "not 0.5"),
         ("cluster: {head_resources: {disk: 2.5}}\n", "1:28: at cluster.head_resources.disk", "not 2.5"),
+        (
+            "cluster: {head_resources: {object_store_memory: 5}}\n",
+            "1:28: at cluster.head_resources.object_store_memory",
+            "object_store_memory is cluster.object_store_mb; leave it out",
+        ),
         ("cluster: {head_resources: {CPU: -1}}\n", "1:28: at cluster.head_resources.CPU", "greater than or equal to 0"),
         ("name: Not A Label\n", "1:1: at name", "match pattern"),
         ("name: 2026-02-30T99\n", "1:1: at name", "match pattern"),

@@ -179,11 +179,12 @@ def _ray(config: CloudConfig) -> list[str]:
 
 
 def _amounts(spec: ClusterSpec, resources: dict[str, float]) -> list[str]:
-    custom = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU")}
+    custom = {name: amount for name, amount in resources.items() if name not in ("CPU", "GPU", "memory")}
     return [
         f"--num-cpus={int(resources.get('CPU', 0))}",
         f"--num-gpus={int(resources.get('GPU', 0))}",
         f"--object-store-memory={spec.object_store_mb * 1024 * 1024}",
+        *([f"--memory={int(resources['memory'])}"] if "memory" in resources else []),
         *([f"--resources={json.dumps(custom)}"] if custom else []),
     ]
 
