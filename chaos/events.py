@@ -196,6 +196,18 @@ class WorkloadStarted(Value):
     device: str = "cpu"
 
 
+class DriverRestarted(Value):
+    """The driver had ended without a word, with this exit status (a signal's number, negated); it is started again.
+
+    `attempt` counts starts, so the first restart is attempt 2. The load goes on: `workload.started` is not repeated.
+    """
+
+    kind: Literal["workload.restarted"] = "workload.restarted"
+    attempt: int
+    status: int
+    said: str = ""
+
+
 class DemandChanged(Value):
     """The workload's own demand changed: it now wants `bundles` (shape and count) at once."""
 
@@ -363,6 +375,7 @@ Event: TypeAlias = Annotated[
     | AutoscalerLogged
     | HostSampled
     | WorkloadStarted
+    | DriverRestarted
     | DemandChanged
     | BatchInvoked
     | BatchCompleted

@@ -74,6 +74,8 @@ def _of_nodes(event: e.Event) -> str | None:
 def _of_workload(event: e.Event) -> str | None:
     if isinstance(event, e.WorkloadStarted):
         return f"{event.workload} started: {event.rows_total} rows on {event.device}"
+    if isinstance(event, e.DriverRestarted):
+        return f"the driver ended with status {event.status}; attempt {event.attempt} begins"
     if isinstance(event, e.DemandChanged):
         wanted = [f"{demand.count} × {_shape(demand.shape)}" for demand in event.bundles if demand.count]
         return f"demand is now {listed(wanted) or 'nothing'}"
