@@ -236,6 +236,36 @@ class BatchCompleted(Value):
     ended_s: float
 
 
+class RequestSent(Value):
+    """A client sent a request. Each time a node computes it is a batch operation with these rows."""
+
+    kind: Literal["request.sent"] = "request.sent"
+    request: str
+    rows: str
+
+
+class RequestAnswered(Value):
+    """A client got its answer, `retried` after more than one attempt; or gave up after the last (`failed`).
+
+    `stored` when the answer had been computed by an earlier attempt, whose reply was lost.
+    """
+
+    kind: Literal["request.answered"] = "request.answered"
+    request: str
+    outcome: Literal["ok", "retried", "failed"]
+    attempts: int
+    actor: str
+    stored: bool = False
+
+
+class ActorRestarted(Value):
+    """An actor of the workload lives again, its state lost: it was heard to have answered `served` requests."""
+
+    kind: Literal["actor.restarted"] = "actor.restarted"
+    actor: str
+    served: int
+
+
 class WorkloadProgressed(Value):
     """Distinct rows computed so far; recorded at least once a second while the workload runs."""
 
@@ -379,6 +409,9 @@ Event: TypeAlias = Annotated[
     | DemandChanged
     | BatchInvoked
     | BatchCompleted
+    | RequestSent
+    | RequestAnswered
+    | ActorRestarted
     | WorkloadProgressed
     | WorkloadLogged
     | WorkloadFinished

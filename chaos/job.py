@@ -80,7 +80,7 @@ class Job:
             said = "\n".join(self._tail[-8:])
             if attempt <= restarts:
                 self._recorder.append(DriverRestarted(attempt=attempt + 1, status=status, said=said))
-                self._recorder.append(DemandChanged(bundles=()))  # the dead want nothing; the next one says what it wants
+                self._recorder.append(DemandChanged(bundles=()))  # until the next one says what it wants
         self._finish(WorkloadFinished(outcome="failed", error=f"the driver ended with status {status}: {said}"))
 
     async def _attempt(self) -> int:

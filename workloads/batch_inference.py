@@ -21,8 +21,8 @@ class BatchInference(InferenceWorkload, ResumableWorkload):
     without a limit Ray Data asks for ever more CPUs towards the end, and gets nodes for them. `source` is where images
     come from: computed from the row ids, or read from Parquet that the driver writes first. `request_gap_s` is how
     often Ray Data may ask the autoscaler anew (Ray's default: 10), `request_expiry_s` how long a request outlives a
-    driver that is killed (Ray's default: 180). With `driver_restarts` above 0 the job keeps a checkpoint of the rows it has
-    written, and a driver that is started again computes the others only.
+    driver that is killed (Ray's default: 180). With `driver_restarts` above 0 the job keeps a checkpoint of the rows it
+    has written, and a driver that is started again computes the others only.
     """
 
     name: ClassVar[str] = "batch_inference"

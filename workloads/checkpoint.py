@@ -1,8 +1,8 @@
 """Ray Data's checkpoint, made safe for a driver that dies at any moment and for tasks that outlive it.
 
 Ray Data 2.60 writes `<task>.pending.parquet` with the ids of a write task's rows, then the rows to `<task>-0.parquet`,
-then renames the first to `<task>.parquet`. A driver started again deletes the rows of all pending tasks, reads the ids of
-all committed ones, and skips those. Three things it leaves open are closed here:
+then renames the first to `<task>.parquet`. A driver started again deletes the rows of all pending tasks, reads the ids
+of all committed ones, and skips those. Three things it leaves open are closed here:
 
 - A task of the dead driver may live on, on a node that was paused or cut off, and write after that clean-up. So each
   driver moves the checkpoint to a directory of its own first: what outlives its driver can commit nothing any more.

@@ -79,6 +79,11 @@ def _of_workload(event: e.Event) -> str | None:
     if isinstance(event, e.DemandChanged):
         wanted = [f"{demand.count} × {_shape(demand.shape)}" for demand in event.bundles if demand.count]
         return f"demand is now {listed(wanted) or 'nothing'}"
+    if isinstance(event, e.RequestAnswered) and event.outcome != "ok":
+        done = "failed" if event.outcome == "failed" else "answered from the store" if event.stored else "answered"
+        return f"request {event.request} {done} after {event.attempts} attempts"
+    if isinstance(event, e.ActorRestarted):
+        return f"actor {event.actor} lives again, its state lost: it had served {event.served} requests"
     if isinstance(event, e.WorkloadFinished):
         return f"workload ended: {event.outcome}" + (f" ({_last_line(event.error)})" if event.error else "")
     if isinstance(event, e.RowsVerified):
