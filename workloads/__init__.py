@@ -14,5 +14,5 @@ from workloads.batch_inference import BatchInference
 from workloads.task_bursts import TaskBursts
 
 ALL: Mapping[str, type[Workload]] = MappingProxyType(
-    {kind.name: kind for kind in (ActorService, BatchInference, TaskBursts)}
+    {kind.name: kind for kind in (BatchInference, TaskBursts, ActorService)}
 )
