@@ -20,19 +20,21 @@ _POLL_S = 0.2
 _KILL_AT = 0.4
 
 
-@pytest.mark.parametrize("source", ["generated", "parquet"])
-async def test_batch_inference_resumes_after_its_driver_was_killed(lab: Lab, source: str) -> None:
+_JOBS = {
+    "generated": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1}",
+    "parquet": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1, source: parquet}",
+    "service": "{name: actor_service, requests: 40, clients: 2, max_actors: 2, driver_restarts: 1}",
+}
+
+
+@pytest.mark.parametrize("job", _JOBS)
+async def test_a_job_goes_on_after_its_driver_was_killed(lab: Lab, job: str) -> None:
     spec = lab.spec(
         f"""
         cluster:
           max_workers: 4
           node_types: {{gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 4}}}}
-        workload:
-          name: batch_inference
-          rows: 960
-          max_actors: 2
-          source: {source}
-          driver_restarts: 1
+        workload: {_JOBS[job]}
         """,
         "local",
     )
