@@ -196,6 +196,18 @@ class WorkloadStarted(Value):
     device: str = "cpu"
 
 
+class DriverRestarted(Value):
+    """The driver had ended without a word, with this exit status (a signal's number, negated); it is started again.
+
+    `attempt` counts starts, so the first restart is attempt 2. The load goes on: `workload.started` is not repeated.
+    """
+
+    kind: Literal["workload.restarted"] = "workload.restarted"
+    attempt: int
+    status: int
+    said: str = ""
+
+
 class DemandChanged(Value):
     """The workload's own demand changed: it now wants `bundles` (shape and count) at once."""
 
@@ -222,6 +234,36 @@ class BatchCompleted(Value):
     rows: str
     started_s: float
     ended_s: float
+
+
+class RequestSent(Value):
+    """A client sent a request. Each time a node computes it is a batch operation with these rows."""
+
+    kind: Literal["request.sent"] = "request.sent"
+    request: str
+    rows: str
+
+
+class RequestAnswered(Value):
+    """A client got its answer, `retried` after more than one attempt; or gave up after the last (`failed`).
+
+    `stored` when the answer had been computed by an earlier attempt, whose reply was lost.
+    """
+
+    kind: Literal["request.answered"] = "request.answered"
+    request: str
+    outcome: Literal["ok", "retried", "failed"]
+    attempts: int
+    actor: str
+    stored: bool = False
+
+
+class ActorRestarted(Value):
+    """An actor of the workload lives again, its state lost: it was heard to have answered `served` requests."""
+
+    kind: Literal["actor.restarted"] = "actor.restarted"
+    actor: str
+    served: int
 
 
 class WorkloadProgressed(Value):
@@ -363,9 +405,13 @@ Event: TypeAlias = Annotated[
     | AutoscalerLogged
     | HostSampled
     | WorkloadStarted
+    | DriverRestarted
     | DemandChanged
     | BatchInvoked
     | BatchCompleted
+    | RequestSent
+    | RequestAnswered
+    | ActorRestarted
     | WorkloadProgressed
     | WorkloadLogged
     | WorkloadFinished

@@ -15,25 +15,33 @@ from chaos.cluster import Cluster, Process
 from chaos.events import (
     BatchCompleted,
     BatchInvoked,
+    DemandChanged,
+    DriverRestarted,
     Event,
     NodeStarted,
     RowsVerified,
     WorkloadFinished,
     WorkloadLogged,
     WorkloadProgressed,
+    WorkloadStarted,
 )
 from chaos.history import Recorder
 from chaos.rows import decode_rows
-from chaos.workload import EVENT_PREFIX, Workload
+from chaos.workload import EVENT_PREFIX, ResumableWorkload, Workload
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 1.0
 _LOGGED_LINES = 200
+_ONCE = (WorkloadStarted, RowsVerified)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 
 
 class Job:
-    """One workload on one cluster, from the driver's start to its end."""
+    """One workload on one cluster, from the driver's start to its end.
+
+    The driver of a `ResumableWorkload` that ends without a word is started again; to whoever reads the history the load
+    goes on meanwhile.
+    """
 
     def __init__(self, workload: Workload, cluster: Cluster, recorder: Recorder, *, run_id: str, log: Path) -> None:
         self._workload = workload
@@ -51,21 +59,39 @@ class Job:
     async def run(self) -> None:
         """Runs the driver to its end; `finished` is set and in the history when this returns."""
         self._operations.learn({node.instance: node.node for node in await self._cluster.nodes()})
-        self._process = await self._start(self._workload.driver_module, ())
         watching = asyncio.create_task(self._watch())
         try:
-            with self._log_path.open("a", encoding="utf-8") as log:
-                async for line in self._process.lines():
-                    self._take(line, log)
-            status = await self._process.wait()
+            await self._attempts()
         finally:
             watching.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
         self._progress(always=True)
-        if self.finished is None:
+
+    async def _attempts(self) -> None:
+        """Starts the driver until it has said how it ended, or may not be started again."""
+        workload = self._workload
+        restarts = workload.driver_restarts if isinstance(workload, ResumableWorkload) else 0
+        for attempt in range(1, restarts + 2):
+            self._tail.clear()
+            status = await self._attempt()
+            if self.finished is not None:
+                return
             said = "\n".join(self._tail[-8:])
-            self._finish(WorkloadFinished(outcome="failed", error=f"the driver ended with status {status}: {said}"))
+            if attempt <= restarts:
+                self._recorder.append(DriverRestarted(attempt=attempt + 1, status=status, said=said))
+                self._recorder.append(DemandChanged(bundles=()))  # until the next one says what it wants
+        self._finish(WorkloadFinished(outcome="failed", error=f"the driver ended with status {status}: {said}"))
+
+    async def _attempt(self) -> int:
+        """Runs the driver once; its exit status."""
+        self._process = await self._start(self._workload.driver_module, ())
+        if self.finished is not None:  # it was to end while it started
+            await self._process.stop()
+        with self._log_path.open("a", encoding="utf-8") as log:
+            async for line in self._process.lines():
+                self._take(line, log)
+        return await self._process.wait()
 
     async def stop(self, finished: WorkloadFinished) -> None:
         """Ends the driver because it hangs or the run is interrupted, and records that as its outcome."""
@@ -111,7 +137,7 @@ class Job:
         if isinstance(event, WorkloadFinished):
             if self.finished is None:
                 self._finish(event, at_s=at_s)
-        elif not isinstance(event, RowsVerified) or self._recorder.last(RowsVerified) is None:
+        elif not isinstance(event, _ONCE) or self._recorder.last(type(event)) is None:
             self._recorder.append(event, at_s=at_s)
 
     def _finish(self, event: WorkloadFinished, *, at_s: float | None = None) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+from pydantic import Field
+
 from chaos.events import Resources
 from chaos.value import Value
 
@@ -40,3 +42,13 @@ class Workload(Value, ABC):
     def environment(self) -> dict[str, str]:
         """Variables the driver needs beside the cluster's own."""
         return {}
+
+
+class ResumableWorkload(Workload):
+    """A workload whose driver, started again after an end without a word, goes on where the dead one was.
+
+    The engine starts it again at most `driver_restarts` times. All attempts are given the same parameters and the same
+    directory; nothing of a dead attempt may be in the output twice.
+    """
+
+    driver_restarts: int = Field(default=0, ge=0)

@@ -17,6 +17,8 @@ from chaos.clock import RealClock
 from chaos.events import (
     BatchCompleted,
     BatchInvoked,
+    DemandChanged,
+    DriverRestarted,
     NodeStarted,
     RowsVerified,
     WorkloadFinished,
@@ -38,14 +40,14 @@ ROWS = 64
 class Works:
     """A job on a fake cluster: the driver's lines, the workers' logs, and the history."""
 
-    def __init__(self, directory: Path, *processes: FakeProcess) -> None:
+    def __init__(self, directory: Path, *processes: FakeProcess, driver_restarts: int = 0) -> None:
         self.recorder = Recorder(None, RealClock())
         self.cluster = FakeCluster(workers=2)
         self.cluster.data = directory
         self.cluster.processes = list(processes)
         self.directory = directory
         (directory / "ops").mkdir()
-        workload = BatchInference(rows=ROWS, batch_rows=8)
+        workload = BatchInference(rows=ROWS, batch_rows=8, driver_restarts=driver_restarts)
         self.job = Job(workload, self.cluster, self.recorder, run_id="r1", log=directory / "driver.log")
 
     async def run(self) -> None:
@@ -120,6 +122,61 @@ async def test_a_driver_that_dies_without_a_word_failed_with_its_last_lines(tmp_
     [finished] = works.of(WorkloadFinished)
     assert finished.outcome == "failed"
     assert finished.error == "the driver ended with status -9: " + "\n".join(lines[-8:])
+
+
+async def test_a_driver_that_dies_without_a_word_is_started_again_and_the_load_goes_on(tmp_path: Path) -> None:
+    demand = said("workload.demand", bundles=[{"shape": {"GPU": 1.0}, "count": 4}])
+    dead, next_one = FakeProcess([started(), demand, "dying"], status=-9), FakeProcess([started(), demand, OK])
+    works = Works(tmp_path, dead, next_one, driver_restarts=1)
+    await works.run()
+    assert works.of(DriverRestarted) == [DriverRestarted(attempt=2, status=-9, said="dying")]
+    assert len(works.of(WorkloadStarted)) == 1  # at_s counts from the first
+    assert [len(event.bundles) for event in works.of(DemandChanged)] == [1, 0, 1]
+    assert works.of(WorkloadFinished) == [WorkloadFinished(outcome="ok")]
+    first, second = works.cluster.executed
+    assert first == second
+
+
+async def test_a_driver_is_started_again_no_more_often_than_asked(tmp_path: Path) -> None:
+    drivers = [FakeProcess([started(), f"death {number}"], status=-9) for number in (1, 2, 3)]
+    works = Works(tmp_path, *drivers, driver_restarts=2)
+    await works.run()
+    assert [event.attempt for event in works.of(DriverRestarted)] == [2, 3]
+    [finished] = works.of(WorkloadFinished)
+    assert (finished.outcome, finished.error) == ("failed", "the driver ended with status -9: death 3")
+
+
+@pytest.mark.parametrize("outcome", ["ok", "failed", "interrupted"])
+async def test_a_driver_that_said_how_it_ended_is_not_started_again(tmp_path: Path, outcome: str) -> None:
+    works = Works(tmp_path, FakeProcess([said("workload.finished", outcome=outcome)], status=1), driver_restarts=3)
+    await works.run()
+    assert works.of(DriverRestarted) == []
+    assert works.of(WorkloadFinished) == [WorkloadFinished(outcome=outcome)]
+
+
+async def test_a_driver_that_is_stopped_is_not_started_again(tmp_path: Path) -> None:
+    works = Works(tmp_path, FakeProcess([started()], status=-15, hangs=True), driver_restarts=3)
+    running = asyncio.create_task(works.run())
+    await works.until(lambda: bool(works.of(WorkloadStarted)))
+    await works.job.stop(WorkloadFinished(outcome="hung"))
+    await running
+    assert works.of(DriverRestarted) == []
+    assert works.of(WorkloadFinished) == [WorkloadFinished(outcome="hung")]
+
+
+async def test_a_driver_that_starts_while_the_job_is_stopped_ends_at_once(tmp_path: Path) -> None:
+    late = FakeProcess([], hangs=True)
+    works = Works(tmp_path, FakeProcess([started()], status=-9), late, driver_restarts=1)
+    start = works.cluster.execute
+
+    async def execute(*arguments: Any, **settings: Any) -> Any:
+        if works.cluster.executed:
+            await works.job.stop(WorkloadFinished(outcome="interrupted"))
+        return await start(*arguments, **settings)
+
+    works.cluster.execute = execute  # type: ignore[method-assign]
+    await works.run()
+    assert late.was_stopped
 
 
 async def test_a_driver_that_says_it_failed_is_believed_once(tmp_path: Path) -> None:

@@ -171,7 +171,7 @@ def test_an_unknown_field_says_where_and_names_the_nearest(text: str, place: str
         ("bounds: {factor: 0.5}\n", "1:10: at bounds.factor", "greater than or equal to 1, not 0.5"),
         ("workload: 7\n", "1:1: at workload", "a workload is a name, or a mapping with `name`, not int"),
         ("workload: {name: batch_inference, rows: 0}\n", "1:35: at workload.rows", "greater than or equal to 1, not 0"),
-        ("workload: {name: [x]}\n", "1:12: at workload.name", "(allowed: batch_inference, task_bursts)"),
+        ("workload: {name: [x]}\n", "1:12: at workload.name", "(allowed: actor_service, batch_inference, task_bursts)"),
         ("schedule: 7\n", "1:1: at schedule", "a schedule is a list of injections, not int"),
         ("schedule: false\n", "1:1: at schedule", "a schedule is a list of injections, not bool"),
         ("schedule: [7]\n", "1:12: at schedule.0", "must be a mapping with a `fault`, not int"),

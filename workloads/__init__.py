@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from chaos.workload import Workload
+from workloads.actor_service import ActorService
 from workloads.batch_inference import BatchInference
 from workloads.task_bursts import TaskBursts
 
-ALL: Mapping[str, type[Workload]] = MappingProxyType({kind.name: kind for kind in (BatchInference, TaskBursts)})
+ALL: Mapping[str, type[Workload]] = MappingProxyType(
+    {kind.name: kind for kind in (BatchInference, TaskBursts, ActorService)}
+)

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from chaos.events import Resources
+from chaos.workload import ResumableWorkload
 from workloads.inference import InferenceWorkload
 
 
-class BatchInference(InferenceWorkload):
+class BatchInference(InferenceWorkload, ResumableWorkload):
     """Images → CPU preprocessing → a pool of GPU actors → Parquet, as one Ray Data pipeline.
 
     Where `rows` is a multiple of `batch_rows`, one batch is one task of the pool; else Ray Data gives two to a task.
@@ -20,7 +21,8 @@ class BatchInference(InferenceWorkload):
     without a limit Ray Data asks for ever more CPUs towards the end, and gets nodes for them. `source` is where images
     come from: computed from the row ids, or read from Parquet that the driver writes first. `request_gap_s` is how
     often Ray Data may ask the autoscaler anew (Ray's default: 10), `request_expiry_s` how long a request outlives a
-    driver that is killed (Ray's default: 180).
+    driver that is killed (Ray's default: 180). With `driver_restarts` above 0 the job keeps a checkpoint of the rows it
+    has written, and a driver that is started again computes the others only.
     """
 
     name: ClassVar[str] = "batch_inference"

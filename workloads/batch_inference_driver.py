@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.batch_inference import BatchInference
+from workloads.checkpoint import Checkpoint
 from workloads.driver import main
 from workloads.images import CHANNELS, halve, make_images
 from workloads.inference_driver import InferenceDriver
@@ -39,6 +40,10 @@ class BatchInferenceDriver(InferenceDriver[BatchInference]):
         context.execution_no_progress_timeout_s = workload.no_progress_timeout_s
         if workload.source == "parquet":
             self._write_input()
+        checkpoint = Checkpoint(self.data / "checkpoint", self.output) if workload.driver_restarts else None
+        if checkpoint is not None:
+            context.checkpoint_config = checkpoint.config(self._id_column)
+            context.use_datasource_v2 = False  # for reading the checkpoint; see _images
         self.report_started()
         self.report_demand({"GPU": workload.num_gpus}, workload.actors_at_start)
         results = self._images().map_batches(
@@ -52,8 +57,18 @@ class BatchInferenceDriver(InferenceDriver[BatchInference]):
                 min_size=workload.min_actors, max_size=workload.max_actors, initial_size=workload.actors_at_start
             ),
         )
+        if checkpoint is not None and self._id_column != "row_id":
+            results = results.map_batches(
+                _copy_row_id,
+                fn_kwargs={"name": self._id_column},
+                batch_format="pyarrow",
+                batch_size=None,
+                compute=ray.data.TaskPoolStrategy(workload.cpu_tasks),  # as the write's, which it becomes a part of
+            )
         results.write_parquet(str(self.output), concurrency=workload.cpu_tasks)
         self.report_demand({}, 0)
+        if checkpoint is not None:
+            checkpoint.drop_uncommitted()
 
     def _images(self) -> ray.data.Dataset:
         """Preprocessed images, a batch to a block."""
@@ -74,6 +89,11 @@ class BatchInferenceDriver(InferenceDriver[BatchInference]):
             rows = ray.data.range(workload.rows, override_num_blocks=blocks, concurrency=workload.cpu_tasks)
             images = rows.map_batches(_generate_images, fn_kwargs=side_px, batch_format="numpy", **mapped)
         return images.map_batches(_preprocess, batch_format="numpy", **mapped)
+
+    @property
+    def _id_column(self) -> str:
+        """What the rows' ids are called where they are read: Ray Data's checkpoint wants that name in the output."""
+        return "row_id" if self.workload.source == "parquet" else "id"
 
     @property
     def _input(self) -> Path:
@@ -102,6 +122,10 @@ def _decode_images(table: Any, *, side_px: int) -> Columns:
     row_ids = np.asarray(table["row_id"].to_numpy(), dtype=np.int64)
     pixels = np.frombuffer(b"".join(table["image"].to_pylist()), dtype=np.uint8)
     return {"row_id": row_ids, "image": pixels.reshape(len(row_ids), side_px, side_px, CHANNELS)}
+
+
+def _copy_row_id(table: Any, *, name: str) -> Any:
+    return table.append_column(name, table["row_id"])
 
 
 def _preprocess(batch: Columns) -> Columns:

@@ -11,9 +11,7 @@ import importlib
 import json
 import sys
 import time
-import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ from workloads.contract import OUTPUT
 from workloads.driver import main
 from workloads.images import halve, make_images
 from workloads.inference_driver import InferenceDriver
+from workloads.parquet import write_whole
 from workloads.predictor import Predictor
 from workloads.sizes import SHAPES, ModelSize
 from workloads.task_bursts import Stage, TaskBursts
@@ -78,7 +77,7 @@ def predict_rows(kind: type[Predictor], arguments: dict[str, Any], first: int, c
     size: ModelSize = arguments["size"]
     row_ids = np.arange(first, first + count, dtype=np.int64)
     images = halve(make_images(row_ids, side_px=SHAPES[size].source_side_px))
-    _write(predictor({"row_id": row_ids, "image": images}), predictor.data / OUTPUT / f"rows-{first:09d}.parquet")
+    write_whole(predictor({"row_id": row_ids, "image": images}), predictor.data / OUTPUT / f"rows-{first:09d}.parquet")
 
 
 @functools.lru_cache(maxsize=1)
@@ -86,14 +85,6 @@ def _predictor(module: str, name: str, arguments: str) -> Predictor:
     """The worker process's predictor; the model is built once a process, not once a task."""
     kind: type[Predictor] = getattr(importlib.import_module(module), name)
     return kind(**json.loads(arguments))
-
-
-def _write(results: Any, path: Path) -> None:
-    import pyarrow.parquet
-
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    pyarrow.parquet.write_table(results, part)
-    part.replace(path)
 
 
 if __name__ == "__main__":

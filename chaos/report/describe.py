@@ -74,9 +74,16 @@ def _of_nodes(event: e.Event) -> str | None:
 def _of_workload(event: e.Event) -> str | None:
     if isinstance(event, e.WorkloadStarted):
         return f"{event.workload} started: {event.rows_total} rows on {event.device}"
+    if isinstance(event, e.DriverRestarted):
+        return f"the driver ended with status {event.status}; attempt {event.attempt} begins"
     if isinstance(event, e.DemandChanged):
         wanted = [f"{demand.count} × {_shape(demand.shape)}" for demand in event.bundles if demand.count]
         return f"demand is now {listed(wanted) or 'nothing'}"
+    if isinstance(event, e.RequestAnswered) and event.outcome != "ok":
+        done = "failed" if event.outcome == "failed" else "answered from the store" if event.stored else "answered"
+        return f"request {event.request} {done} after {event.attempts} attempts"
+    if isinstance(event, e.ActorRestarted):
+        return f"actor {event.actor} lives again, its state lost: it had served {event.served} requests"
     if isinstance(event, e.WorkloadFinished):
         return f"workload ended: {event.outcome}" + (f" ({_last_line(event.error)})" if event.error else "")
     if isinstance(event, e.RowsVerified):

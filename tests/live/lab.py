@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from chaos.campaign import Campaign
@@ -59,15 +60,28 @@ class Lab:
         return self._clusters[key]
 
     async def run(
-        self, spec: RunSpec, *, on: CloudCluster | None = None, baseline_of: RunSpec | None = None
+        self,
+        spec: RunSpec,
+        *,
+        on: CloudCluster | None = None,
+        baseline_of: RunSpec | None = None,
+        meanwhile: Callable[[RunDirectory], Awaitable[None]] | None = None,
     ) -> Results:
-        """One run with its baseline (or another specification's), judged; its directory is as the command leaves it."""
+        """One run with its baseline (or another specification's), judged; its directory is as the command leaves it.
+
+        `meanwhile` is given the directory and goes on beside the run, which ends it if it has not ended by then.
+        """
         measured = baseline_of or spec
         ruler = Campaign(await self.cluster(measured), store=self.store, versions=versions(), view=Silence)
         baseline = await ruler.baseline(measured)
         campaign = Campaign(on or await self.cluster(spec), store=self.store, versions=versions(), view=Silence)
         directory = create(self.store, spec)
-        await campaign.run(spec, directory, baseline=baseline)
+        beside = asyncio.ensure_future(meanwhile(directory)) if meanwhile is not None else None
+        try:
+            await campaign.run(spec, directory, baseline=baseline)
+        finally:
+            if beside is not None and not beside.cancel():
+                beside.result()
         results = judge(History.load(directory.history))
         write(results, directory)
         return results
