@@ -12,6 +12,7 @@ from chaos.cluster import LaunchFault
 from chaos.errors import ClusterError
 from chaos.events import CleanlinessChecked, FingerprintTaken, RunSealed, WorkloadStarted
 from chaos.history import History
+from chaos.probe_command import ask
 from chaos.run import Run
 from chaos.spec import Catalogue, parse
 from chaos.store import create
@@ -39,7 +40,7 @@ async def attempted(cluster: FakeCluster, store: Path, catalogue: Catalogue, err
     spec = parse("workload: task_bursts\n", catalogue)
     directory = create(store, spec)
     with pytest.raises(ClusterError, match=error):
-        await Run(spec, cluster, directory, versions={}).execute()
+        await Run(spec, cluster, directory, versions={}, ask=ask).execute()
     return History.load(directory.history)
 
 
