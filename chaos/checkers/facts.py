@@ -51,7 +51,11 @@ class Blow:
 
     due: Record
     injected: FaultInjected
-    reason: str
+
+    @property
+    def name(self) -> str:
+        """The injection and its fault."""
+        return f"{self.injected.injection} ({self.injected.fault})"
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def _blow(history: History, *, load_to_s: float | None) -> Blow | None:
     dues = {event.injection: record for record, event in history.of(FaultDue)}
     missed = {event.injection for _, event in history.of(FaultProbed) if event.outcome == "no_effect"}
     blows = [
-        Blow(dues.get(event.injection, record), event, expectation[1].reason if expectation else "")
+        Blow(dues.get(event.injection, record), event)
         for record, event in history.of(FaultInjected)
         if event.injection in fatal and event.injection not in missed
     ]

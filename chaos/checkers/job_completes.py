@@ -71,7 +71,7 @@ class JobCompletes(Property):
             return self.verdict("inconclusive", "the job ended well, but its beginning was not recorded", evidence)
         if started[1].rows_total == 0:
             return self.verdict("inconclusive", "the job had no rows to compute", evidence)
-        told = f", though {facts.blow.injected.injection} was expected to end it" if facts.blow else ""
+        told = f", though {facts.blow.name} was expected to end it" if facts.blow else ""
         return self.verdict(
             "pass", f"the job ended well{after}{told}", evidence, measured=took, bound=facts.deadline_s, unit="s"
         )
@@ -83,7 +83,7 @@ class JobCompletes(Property):
         clear = bool(said) and took_s <= bound_s
         judgement: Judgement = "pass" if clear else "fail"
         summary = (
-            f"the job failed, as expected, {'within' if clear else 'but'} {took_s:.1f} s after the fault"
-            f" ({said[0] if said else 'no error was given'}); {blow.reason}"
+            f"the job failed, as expected of {blow.name}, {'within' if clear else 'but only after'} {took_s:.1f} s:"
+            f" {said[0] if said else 'no error was given'}"
         )
         return self.verdict(judgement, summary, [blow.due, ended], measured=took_s, bound=bound_s, unit="s")

@@ -61,8 +61,7 @@ class Property(ABC):
 
     def not_owed(self, what: str, blow: Blow) -> Verdict:
         """Passes what nobody promised once the system was hit by what it was not expected to survive."""
-        struck = f"{blow.injected.injection} ({blow.injected.fault})"
-        told = f"not owed: {what} promised after {struck}, which the job was to fail of"
+        told = f"not owed: {what} promised after {blow.name}, which the job was to fail of"
         return self.verdict("pass", told, [blow.due])
 
     def timed(

@@ -26,7 +26,7 @@ class Beheaded(Story):
     """The good run until its head is killed at 20 s; nothing answers any more, and the driver ends at `failed_s`."""
 
     failed_s: float = 20.2
-    error: str = "the driver ended with status -9: \nmore"
+    error: str = "the driver ended with status -9\nmore"
     expectation: SurvivalExpected | None = EXPECTED
     struck: list[Timed] = field(default_factory=lambda: fault("i1", STRUCK_S, victims=("head",)))
     answers_again_s: float = float("inf")
@@ -59,10 +59,8 @@ def beheaded(**changes: object) -> Beheaded:
 def test_a_job_that_fails_as_expected_passes_everything_that_is_still_owed() -> None:
     assert set(judgements(beheaded().history()).values()) == {"pass"}
     verdict = judged("job_completes", beheaded())
-    assert verdict.summary == (
-        "the job failed, as expected, within 0.2 s after the fault (the driver ended with status -9: ); "
-        "i1 (toy) ends the head"
-    )
+    told = "the job failed, as expected of i1 (toy), within 0.2 s: the driver ended with status -9"
+    assert verdict.summary == told
     assert (verdict.measured, verdict.bound) == (0.2, 90.0)
     for name in ("rows_exactly_once", "scale_down_converges", "no_leaked_nodes"):
         assert judged(name, beheaded()).summary.startswith("not owed: "), name
@@ -76,7 +74,7 @@ def test_the_driver_may_end_before_the_injection_returns() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"failed_s": 115.0, "stopping_s": 120.0}, "the job failed, as expected, but 95.0 s after the fault"),
+        ({"failed_s": 115.0, "stopping_s": 120.0}, "the job failed, as expected of i1 (toy), but only after 95.0 s: "),
         ({"error": " "}, "no error was given"),
         ({"outcome": "hung"}, "the job had not ended at the run's deadline"),
     ],
@@ -95,7 +93,7 @@ def test_a_hung_job_is_still_owed_everything() -> None:
 def test_a_job_that_completes_all_the_same_passes_and_owes_its_rows() -> None:
     verdict = judged("job_completes", beheaded(outcome="ok", failed_s=40.0))
     assert verdict.verdict == "pass"
-    assert verdict.summary.endswith("though i1 was expected to end it")
+    assert verdict.summary.endswith("though i1 (toy) was expected to end it")
     assert judged("rows_exactly_once", beheaded(outcome="ok", failed_s=40.0)).verdict == "inconclusive"
 
 

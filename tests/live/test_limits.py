@@ -46,7 +46,9 @@ async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str)
         await cluster.stop()
     assert not not_passed(results), results.report
     judgement, told = verdict_of(results, "job_completes")
-    assert (judgement, told.partition(", within")[0]) == ("pass", "the job failed, as expected"), results.report
+    assert (judgement, told.partition(", within")[0]) == ("pass", "the job failed, as expected of i1 (kill_node)"), (
+        results.report
+    )
     assert [event.outcome for _, event in results.history.of(FaultProbed)] == ["took_effect"], results.report
 
 
