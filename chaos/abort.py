@@ -65,7 +65,7 @@ class Abort(Value):
         said = f": {answer.said}" if answer.said else ""
         if answer.status is None:
             limit_s = self.command_limit_s
-            told = f"{name} did not end in time{said}"
+            told = f"{name} did not end within {limit_s:g} s{said}"
             return RunAborted(condition="command", measured=limit_s, limit=limit_s, unit="s", detail=told)
         if answer.status != 0:
             told = f"{name} ended with status {answer.status}{said}"
@@ -102,5 +102,5 @@ class Abort(Value):
 
 def in_words(aborted: RunAborted) -> str:
     """The condition that was met, in one line."""
-    detail = f" ({aborted.detail})" if aborted.detail else ""
-    return f"{aborted.condition}: {aborted.measured:g} {aborted.unit}, limit {aborted.limit:g}{detail}"
+    told = aborted.detail or f"{aborted.measured:g} {aborted.unit}, limit {aborted.limit:g}"
+    return f"{aborted.condition}: {told}"

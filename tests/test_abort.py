@@ -35,9 +35,9 @@ def test_a_floor_is_met_below_it(abort: Abort, seen: HostSampled, says: str | No
     ("answer", "says"),
     [
         (Answer(status=0, said="fine"), None),
-        (Answer(status=3, said="smoke"), "command: 3 status, limit 0 (check ended with status 3: smoke)"),
-        (Answer(status=-9), "command: -9 status, limit 0 (check ended with status -9)"),
-        (Answer(status=None), "command: 2 s, limit 2 (check did not end in time)"),
+        (Answer(status=3, said="smoke"), "command: check ended with status 3: smoke"),
+        (Answer(status=-9), "command: check ended with status -9"),
+        (Answer(status=None), "command: check did not end within 2 s"),
     ],
 )
 def test_a_command_aborts_by_its_status_or_its_silence(answer: Answer, says: str | None) -> None:

@@ -156,7 +156,7 @@ async def test_a_probe_command_that_objects_stops_the_run(tmp_path: Path, catalo
     assert sealed is not None
     assert (sealed[1].reason, sealed[1].message) == (
         "aborted",
-        "command: 1 status, limit 0 (false ended with status 1)",
+        "command: false ended with status 1",
     )
 
 

@@ -46,8 +46,8 @@ def _of_run(event: e.Event) -> str | None:
     if isinstance(event, e.SurvivalExpected):
         return f"expected to {'survive' if event.survives else 'fail'}: {event.reason}"
     if isinstance(event, e.RunAborted):
-        told = f"{event.condition} at {quantity(event.measured, event.unit)}, limit {number(event.limit)}"
-        return f"ABORTED: {told}" + (f" ({event.detail})" if event.detail else "")
+        told = event.detail or f"{quantity(event.measured, event.unit)}, limit {number(event.limit)}"
+        return f"ABORTED by {event.condition}: {told}"
     if isinstance(event, e.BaselineKnown):
         return f"baseline: job {number(event.job_s)} s, {number(event.rows_per_s)} rows/s, {event.peak_nodes} nodes"
     if isinstance(event, e.CleanlinessChecked):

@@ -67,9 +67,9 @@ def test_what_is_expected_and_what_aborts_a_run_are_told() -> None:
     expected = SurvivalExpected(survives=False, fatal=("i1",), reason="i1 ends the head")
     aborted = RunAborted(condition="disk_free_mb", measured=90.0, limit=500.0, unit="MiB")
     assert describe(expected) == "expected to fail: i1 ends the head"
-    assert describe(aborted) == "ABORTED: disk_free_mb at 90 MiB, limit 500"
-    probed = RunAborted(condition="command", measured=1.0, limit=0.0, unit="status", detail="no")
-    assert describe(probed) == "ABORTED: command at 1 status, limit 0 (no)"
+    assert describe(aborted) == "ABORTED by disk_free_mb: 90 MiB, limit 500"
+    probed = RunAborted(condition="command", measured=1.0, limit=0.0, unit="status", detail="it objects")
+    assert describe(probed) == "ABORTED by command: it objects"
 
 
 def test_rate_falls_while_no_row_comes() -> None:
