@@ -12,8 +12,9 @@ from chaos.baseline import measure
 from chaos.checkers.scale_down_converges import watch_at_least_s
 from chaos.cluster import Cluster
 from chaos.errors import ChaosError, ClusterError
-from chaos.events import BaselineKnown, PhaseBegan
+from chaos.events import BaselineKnown, PhaseBegan, RunAborted
 from chaos.history import History, Record
+from chaos.probe_command import ask
 from chaos.results import Results, judge, prepare, write
 from chaos.run import Run
 from chaos.schedule import Schedule
@@ -24,10 +25,10 @@ TICK_S = 0.25
 
 
 class BaselineFailed(ChaosError):
-    """A property failed in the fault-free run, so there is nothing to compare faults with."""
+    """A property failed in the fault-free run, or it was aborted, so there is nothing to compare faults with."""
 
     def __init__(self, directory: RunDirectory, results: Results) -> None:
-        super().__init__(f"a property failed without any fault; see {directory.report}")
+        super().__init__(f"the fault-free run failed or was aborted; see {directory.report}")
         self.directory = directory
         self.results = results
 
@@ -65,7 +66,7 @@ class Campaign:
         """What a fault-free run of this specification measures here: kept from earlier, or run now.
 
         Raises:
-            BaselineFailed: a property failed without any fault.
+            BaselineFailed: a property failed without any fault, or a condition of the spec's `abort` was met.
             ClusterError: the fault-free run cannot serve as one; says why, and where it lies.
         """
         path = baseline_path(spec, ray_version=self._versions.get("ray", "unknown"))
@@ -77,7 +78,7 @@ class Campaign:
         history = await self._execute(fault_free, directory, None, "fault-free baseline")
         results = judge(history)
         write(results, directory)
-        if results.judgement == "fail":
+        if results.judgement == "fail" or history.first(RunAborted) is not None:
             raise BaselineFailed(directory, results)
         try:
             measured = measure(history)
@@ -106,6 +107,7 @@ class Campaign:
             self._cluster,
             directory,
             versions=self._versions,
+            ask=ask,
             baseline=baseline,
             watch_s=watch_at_least_s,
             listener=listen,

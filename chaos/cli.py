@@ -26,7 +26,7 @@ exit codes:
   0    every property held
   1    a property failed
   2    wrong usage, or a spec that cannot be meant
-  3    inconclusive: a fault had no effect, the machine was starved, evidence is missing
+  3    inconclusive: a fault had no effect, the machine was starved, evidence is missing, the run was aborted
   4    the machine or the cluster could not do it
   130  interrupted; faults are healed and the history is sealed
 

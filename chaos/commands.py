@@ -46,6 +46,7 @@ from chaos.spec import (
     where,
 )
 from chaos.store import RunDirectory, create, discard_unused, find, point_latest
+from chaos.survival import expected, in_words
 
 CLUSTERS: Mapping[str, type[CloudCluster]] = {"local": LocalCluster, "compose": ComposeCluster}
 _SPECS = Path(__file__).parent / "specs"
@@ -83,6 +84,9 @@ class Wish:
         missing = missing_on(spec, CLUSTERS[spec.cluster.kind])
         if missing:
             raise InvalidSpec("; ".join(missing) + "; `raychaos doctor` lists what each cluster can do")
+        command = spec.abort.command
+        if command and shutil.which(command[0]) is None:
+            raise InvalidSpec(f"{name}: at abort.command: there is no program {command[0]!r} on this machine")
         return spec
 
 
@@ -120,13 +124,17 @@ async def run(
     with live_view() as view, contextlib.ExitStack() as stack:
         directory = create(store, spec)
         stack.callback(discard_unused, directory)
+        view.step(f"expected: {in_words(expected(spec))}")
         cluster, warm = await _obtain(spec.cluster, name, view.step, stack, departure or Departure())
         stays = warm
         try:
             campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
             baseline = await campaign.baseline(spec, renew=rebaseline)
             await campaign.run(spec, directory, baseline=baseline)
-            if keep and not warm:
+            # Without its head it is of no use to anyone.
+            headed = any(node.node == "head" for node in await cluster.nodes())
+            stays = warm and headed
+            if keep and headed and not warm:
                 await cluster.keep()
                 stays = True
             return _conclude(directory, interrupted=False)

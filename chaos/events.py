@@ -45,6 +45,29 @@ class RunSealed(Value):
     message: str = ""
 
 
+class SurvivalExpected(Value):
+    """Whether the system is expected to survive the schedule.
+
+    `fatal` are the injections it is not expected to survive, where they hit; `reason` says why, or why it will.
+    """
+
+    kind: Literal["run.expected"] = "run.expected"
+    survives: bool
+    fatal: tuple[str, ...] = ()
+    reason: str
+
+
+class RunAborted(Value):
+    """A condition of the spec's `abort` was met: what was measured, and what its limit was, in `unit`."""
+
+    kind: Literal["run.aborted"] = "run.aborted"
+    condition: Literal["memory_free_mb", "disk_free_mb", "command"]
+    measured: float
+    limit: float
+    unit: str
+    detail: str = ""
+
+
 class BaselineKnown(Value):
     """What a fault-free run of the same spec measured on this machine; bounds derive from it.
 
@@ -327,7 +350,7 @@ class FaultDue(Value):
 
 
 class FaultSkipped(Value):
-    """An injection was not made: no target, refused, or its trigger never fired."""
+    """An injection was not made: no target, beyond the blast radius (`refused`), or its trigger never fired."""
 
     kind: Literal["fault.skipped"] = "fault.skipped"
     injection: str
@@ -393,6 +416,8 @@ Event: TypeAlias = Annotated[
     RunOpened
     | PhaseBegan
     | RunSealed
+    | SurvivalExpected
+    | RunAborted
     | BaselineKnown
     | NodeLaunching
     | NodeStarted

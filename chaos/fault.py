@@ -27,6 +27,9 @@ class Effect(Value):
     unit: str = ""
 
 
+Mainstay: TypeAlias = Literal["head", "driver"]
+"""What a job cannot do without: the node of the control plane, and the job's own program, which runs there."""
+
 Readings: TypeAlias = Mapping[tuple[str, ...], float]
 """What was measured, each number by the nodes it is of, in the unit the fault says."""
 
@@ -69,7 +72,8 @@ class Fault(Value, ABC):
     `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
     it sets any. `acts_on` says whether targets are nodes or the Cloud's launches. A fault that `lasts` takes a duration
     and is healed; `effect_within_s` bounds how long after the injection (for launch faults: after the healing) the
-    effect may still show.
+    effect may still show, `measure_within_s` how long `measure_before` may take. `fatal_to` are the mainstays that it
+    ends when it hits them: a system that has nothing to bring them back is not expected to survive that.
     """
 
     name: ClassVar[str]
@@ -79,12 +83,18 @@ class Fault(Value, ABC):
     acts_on: ClassVar[Literal["nodes", "launches"]]
     lasts: ClassVar[bool]
     effect_within_s: ClassVar[float] = 30.0
+    measure_within_s: ClassVar[float] = 2.0
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ()
+
+    def hits(self, selected: str | None) -> frozenset[Mainstay]:
+        """Which mainstays it hits where its target selects that; None for a fault without a target."""
+        return frozenset(("head", "driver")) if selected == "head" else frozenset()
 
     async def measure_before(self, site: Site) -> Readings:
         """Measures what the harm is to change, right before it; the probes find it in `site.before`.
 
-        Its time counts as lateness of the injection, so it takes a few hundred milliseconds at most. Most faults need
-        nothing to compare with.
+        Its time counts as lateness of the injection, so it takes a few hundred milliseconds at most; past
+        `measure_within_s` the injection is given up. Most faults need nothing to compare with.
 
         Raises:
             ChaosError: the cluster refused or did not answer.

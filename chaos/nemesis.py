@@ -9,21 +9,20 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Literal
 
+from chaos.blast_radius import BlastRadius, workers_down, workers_joined
 from chaos.clock import Clock
 from chaos.cluster import Cluster
-from chaos.errors import ChaosError, ExceptionGroup
+from chaos.errors import ChaosError, ExceptionGroup, InjectionError
 from chaos.events import (
     FaultDue,
     FaultHealed,
     FaultInjected,
     FaultProbed,
     FaultSkipped,
-    NodeDied,
-    NodeJoined,
     WorkloadProgressed,
     WorkloadStarted,
 )
-from chaos.fault import Effect, Site
+from chaos.fault import Effect, Readings, Site
 from chaos.finish import to_the_end
 from chaos.history import Record, Recorder
 from chaos.schedule import Anchor, Injection, Schedule
@@ -33,6 +32,8 @@ HEAL_PROOF_LIMIT_S = 10.0
 LEASE_MARGIN_S = 15.0
 _SHARE = 100.0
 
+SkipReason = Literal["no_target", "refused", "not_triggered", "failed"]
+
 
 def stream(seed: int, name: str) -> random.Random:
     """A named stream of randomness derived from a run's seed, the same in every process."""
@@ -41,7 +42,7 @@ def stream(seed: int, name: str) -> random.Random:
 
 
 class Nemesis:
-    """Executes one schedule against one cluster, and leaves nothing in force."""
+    """Executes one schedule against one cluster, within its blast radius, and leaves nothing in force."""
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Nemesis:
         *,
         run_id: str,
         seed: int,
+        blast_radius: BlastRadius = BlastRadius(),  # noqa: B008 -- a frozen value
     ) -> None:
         self._schedule = schedule
         self._cluster = cluster
@@ -58,6 +60,9 @@ class Nemesis:
         self._clock: Clock = recorder.clock
         self._run_id = run_id
         self._seed = seed
+        self._blast_radius = blast_radius
+        # Victims of injections being made, which the history does not know yet.
+        self._claimed: dict[str, tuple[str, ...]] = {}
         self._ending = asyncio.Event()
         self._probing: list[asyncio.Task[None]] = []
 
@@ -89,21 +94,38 @@ class Nemesis:
     # -- one injection --------------------------------------------------------------------------------------
 
     async def _carry_out(self, injection: Injection) -> None:
-        fault = injection.fault
         due_s = await self._due(injection)
         if due_s is None:
             self._skip(injection, "not_triggered", "the load ended before its trigger")
             return
-        self._recorder.append(FaultDue(injection=injection.id, fault=fault.name, due_s=due_s))
+        self._recorder.append(FaultDue(injection=injection.id, fault=injection.fault.name, due_s=due_s))
+        try:
+            struck = await self._strike(injection, due_s)
+        finally:
+            self._claimed.pop(injection.id, None)
+        if struck is None:
+            return
+        site, heal_due_s = struck
+        probing = asyncio.create_task(self._probe(injection, site, heal_due_s))
+        self._probing.append(probing)
+        if heal_due_s is not None:
+            await self._hold_then_heal(injection, site, heal_due_s)
+        await probing
+
+    async def _strike(self, injection: Injection, due_s: float) -> tuple[Site, float | None] | None:
+        """Makes a due injection: where, and when its healing is due; None, and recorded as skipped, where it cannot."""
+        fault = injection.fault
         site = await self._site_of(injection)
         if site is None:
-            return
+            return None
         try:
             await fault.inject(site)
         except ChaosError as error:
-            self._skip(injection, "failed", str(error))
-            await self._heal_after(error, injection, site)
-            return
+            try:
+                await self._give_up(injection, site.victims, error)
+            finally:
+                await self._heal_after(error, injection, site)
+            return None
         except BaseException as error:
             await self._heal_after(error, injection, site)
             raise
@@ -121,11 +143,7 @@ class Nemesis:
                 heal_due_s=heal_due_s,
             )
         )
-        probing = asyncio.create_task(self._probe(injection, site, heal_due_s))
-        self._probing.append(probing)
-        if heal_due_s is not None:
-            await self._hold_then_heal(injection, site, heal_due_s)
-        await probing
+        return site, heal_due_s
 
     async def _hold_then_heal(self, injection: Injection, site: Site, heal_due_s: float) -> None:
         try:
@@ -253,11 +271,16 @@ class Nemesis:
 
     async def _site_of(self, injection: Injection) -> Site | None:
         """Where a due injection acts, measured before the harm; None, and recorded as skipped, where it cannot."""
+        victims: tuple[str, ...] | None = ()
         try:
             victims = await self._victims(injection)
             if victims is None:
                 self._skip(injection, "no_target", f"no node fits target {injection.target}")
                 return None
+            if refusal := self._refusal(injection, victims):
+                self._skip(injection, "refused", refusal)
+                return None
+            self._claimed[injection.id] = victims
             site = Site(
                 cluster=self._cluster,
                 victims=victims,
@@ -266,11 +289,53 @@ class Nemesis:
                 injected_s=self._clock.now_s(),
                 history=self._recorder,
             )
-            before = await injection.fault.measure_before(site)
+            before = await self._measured(injection, site)
         except ChaosError as error:
-            self._skip(injection, "failed", str(error))
+            await self._give_up(injection, victims or (), error)
             return None
         return replace(site, before=before, injected_s=self._clock.now_s())
+
+    def _refusal(self, injection: Injection, victims: tuple[str, ...]) -> str:
+        """Why the blast radius does not allow these victims now; empty where it does."""
+        claimed = {node for nodes in self._claimed.values() for node in nodes} - {"head"}
+        return self._blast_radius.refusal(
+            injection,
+            victims,
+            down=workers_down(self._recorder) | claimed,
+            joined=workers_joined(self._recorder),
+        )
+
+    async def _measured(self, injection: Injection, site: Site) -> Readings:
+        """What the fault measures before the harm, within its limit.
+
+        Raises:
+            ChaosError: it could not be measured, or not in time.
+        """
+        fault = injection.fault
+        measuring = asyncio.create_task(fault.measure_before(site))
+        limit = asyncio.create_task(self._clock.sleep(fault.measure_within_s))
+        try:
+            await asyncio.wait({measuring, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if measuring.done():
+                return measuring.result()
+        finally:
+            measuring.cancel()
+            limit.cancel()
+        raise InjectionError(
+            f"what {fault.name} compares with was not measured within {fault.measure_within_s:g} s, so nothing was done"
+        )
+
+    async def _give_up(self, injection: Injection, victims: tuple[str, ...], error: ChaosError) -> None:
+        """Records an injection that failed: for want of a target where no victim is there any more."""
+        gone = bool(victims)
+        if gone:
+            try:
+                living = {node.node for node in await self._cluster.nodes() if node.state in ("running", "paused")}
+                gone = living.isdisjoint(victims)
+            except ChaosError:
+                gone = False  # whether they are there is not known, so what is told is the error
+        told = f"{', '.join(victims)} went away before it could be hit: {error}" if gone else str(error)
+        self._skip(injection, "no_target" if gone else "failed", told)
 
     async def _victims(self, injection: Injection) -> tuple[str, ...] | None:
         target = injection.target
@@ -278,15 +343,12 @@ class Nemesis:
             return ()
         nodes = await self._cluster.nodes()
         if not target.names_one:
-            nodes = tuple(node for node in nodes if node.node in self._in_ray())
+            # `oldest`, `random` and their like choose from the nodes that Ray has.
+            in_ray = workers_joined(self._recorder)
+            nodes = tuple(node for node in nodes if node.node in in_ray)
         return target.resolve(nodes, stream(self._seed, f"target/{injection.id}")) or None
 
-    def _in_ray(self) -> set[str]:
-        """Nodes that have joined Ray and not died: what `oldest`, `random` and their like choose from."""
-        joined = {event.node for _, event in self._recorder.of(NodeJoined)}
-        return joined - {event.node for _, event in self._recorder.of(NodeDied)}
-
-    def _skip(self, injection: Injection, reason: Literal["no_target", "not_triggered", "failed"], detail: str) -> None:
+    def _skip(self, injection: Injection, reason: SkipReason, detail: str) -> None:
         self._recorder.append(
             FaultSkipped(injection=injection.id, fault=injection.fault.name, reason=reason, detail=detail)
         )

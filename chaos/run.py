@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Literal
 
+from chaos.abort import Ask, in_words
 from chaos.clock import RealClock
 from chaos.cluster import Cluster
 from chaos.errors import ChaosError, ClusterError, ExceptionGroup
@@ -15,6 +16,7 @@ from chaos.events import (
     CleanlinessChecked,
     ClusterSampled,
     FingerprintTaken,
+    NodeTerminated,
     PhaseBegan,
     RunOpened,
     RunSealed,
@@ -28,6 +30,7 @@ from chaos.job import Job
 from chaos.nemesis import Nemesis
 from chaos.spec import RunSpec
 from chaos.store import RunDirectory
+from chaos.survival import expected
 
 SETTLE_LIMIT_S = 60.0
 VERIFY_LIMIT_S = 120.0
@@ -37,13 +40,14 @@ CLEAN_LIMIT_S = 5.0
 _CLEAN_POLL_S = 0.25
 _HANDOVER_S = 10.0
 
-Reason = Literal["complete", "deadline", "interrupted", "error"]
+Reason = Literal["complete", "deadline", "interrupted", "error", "aborted"]
 
 
 class Run:
     """Executes one specification on a started cluster and leaves a sealed history in its directory.
 
-    `watch_s` says how long after the load's end the cluster must be watched for a verdict on its scaling down.
+    `watch_s` says how long after the load's end the cluster must be watched for a verdict on its scaling down; `ask`
+    runs the command of the spec's abort conditions.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Run:
         directory: RunDirectory,
         *,
         versions: Mapping[str, str],
+        ask: Ask,
         baseline: BaselineKnown | None = None,
         watch_s: Callable[[History], float | None] = lambda _: None,
         listener: Callable[[Record], None] = lambda _: None,
@@ -63,6 +68,7 @@ class Run:
         self._versions = versions
         self._baseline = baseline
         self._watch_s = watch_s
+        self._ask = ask
         self._recorder = Recorder(directory.history, RealClock(), listener=listener)
         self._nemesis = Nemesis(
             spec.schedule,
@@ -70,6 +76,7 @@ class Run:
             self._recorder,
             run_id=directory.run_id,
             seed=spec.seed,
+            blast_radius=spec.blast_radius,
         )
         self._job: Job | None = None
 
@@ -95,18 +102,14 @@ class Run:
                 versions=dict(self._versions),
             )
         )
+        recorder.append(expected(spec))
         if self._baseline is not None:
             recorder.append(self._baseline)
         recorder.append(PhaseBegan(phase="starting"))
         reason: Reason = "error"
         message = ""
         try:
-            await self._cluster.begin_run(recorder)
-            await self._require_clean()
-            await self._settle()
-            reason = await self._load()
-            await self._liveness()
-            await self._idle()
+            reason, message = await self._unless_aborted()
         except asyncio.CancelledError:
             reason, message = "interrupted", "interrupted by the user"
             raise
@@ -116,6 +119,34 @@ class Run:
         finally:
             await to_the_end(self._close(reason, message))
         return recorder
+
+    async def _unless_aborted(self) -> tuple[Reason, str]:
+        """The phases until one of the spec's abort conditions is met; then they are broken off, which heals everything.
+
+        Raises:
+            ExceptionGroup: healing failed.
+        """
+        phases = asyncio.create_task(self._phases())
+        met = asyncio.create_task(self._spec.abort.met(self._recorder, self._ask))
+        try:
+            await asyncio.wait({phases, met}, return_when=asyncio.FIRST_COMPLETED)
+            if phases.done():
+                return phases.result(), ""
+            aborted = met.result()
+            self._recorder.append(aborted)
+            return "aborted", in_words(aborted)
+        finally:
+            met.cancel()
+            await to_the_end(_broken_off(phases))
+
+    async def _phases(self) -> Reason:
+        await self._cluster.begin_run(self._recorder)
+        await self._require_clean()
+        await self._settle()
+        reason = await self._load()
+        await self._liveness()
+        await self._idle()
+        return reason
 
     async def _settle(self) -> None:
         """A warm cluster may still be on its way back from the last run."""
@@ -212,9 +243,14 @@ class Run:
             raise ClusterError(f"the oracle did not answer within {VERIFY_LIMIT_S:g} s; see logs/verify.log") from None
 
     async def _idle(self) -> None:
-        """Waits until the cluster is back at its minimum, or a little longer than the checker could forgive."""
+        """Waits until the cluster is back at its minimum, or a little longer than the checker could forgive.
+
+        A cluster without a head has no autoscaler, and does not come back.
+        """
         recorder = self._recorder
         idle = recorder.append(PhaseBegan(phase="idle"))
+        if any(event.node == "head" for _, event in recorder.of(NodeTerminated)):
+            return
         watch_s = self._watch_s(recorder)
         ended = recorder.last(WorkloadFinished)
         if watch_s is None or ended is None:
@@ -276,6 +312,15 @@ class Run:
 
     async def _collect_logs(self) -> None:
         await self._cluster.collect_logs(self._directory.logs)
+
+
+async def _broken_off(phases: asyncio.Task[Reason]) -> None:
+    """Ends what is under way of the phases; raises what went wrong meanwhile."""
+    if not phases.done():
+        phases.cancel()
+        await asyncio.wait({phases})
+        if not phases.cancelled() and (error := phases.exception()) is not None:
+            raise error
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

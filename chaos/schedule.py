@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from chaos import yaml_text
 from chaos.errors import InvalidSpec
 from chaos.events import Event
-from chaos.fault import Fault, FaultCatalogue
+from chaos.fault import Fault, FaultCatalogue, Mainstay
 from chaos.spelling import unknown_name
 from chaos.target import Target
 from chaos.value import Value
@@ -74,7 +74,7 @@ class Frame(Trigger):
 class Injection(Frame):
     """One fault, with its target, its trigger and, where the fault lasts, its duration.
 
-    `may_miss` accepts that the fault finds no target or shows no effect.
+    `may_miss` accepts that the fault finds no target, is beyond the blast radius, or shows no effect.
     """
 
     fault: SerializeAsAny[Fault]
@@ -91,6 +91,11 @@ class Injection(Frame):
         if fault.acts_on == "launches" and self.target is not None:
             raise ValueError(f"{fault.name} acts on launches, not on nodes: use node_type instead of target")
         return self
+
+    @property
+    def mainstays(self) -> frozenset[Mainstay]:
+        """What it hits that a job cannot do without."""
+        return self.fault.hits(self.target.select if self.target else None)
 
     def to_data(self) -> dict[str, JsonValue]:
         """The injection as one flat mapping, without what is default."""

@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, TypeAdapter, ValidationError
 
 from chaos import yaml_text
+from chaos.abort import Abort
+from chaos.blast_radius import BlastRadius
 from chaos.bounds import Bounds
 from chaos.cluster_spec import ClusterSpec
 from chaos.errors import InvalidSpec
@@ -36,12 +38,14 @@ class Catalogue:
 
 
 class _Settings(Value):
-    """One run: a cluster, a workload on it, a schedule of faults, and how far it may lie from its baseline."""
+    """One run: a cluster, a workload on it, a schedule of faults, limits on both, and bounds on what they may cost."""
 
     name: str = Field(default="run", pattern=r"^[a-z0-9][a-z0-9-]{0,40}$")
     seed: int = Field(default=0, ge=0)
     cluster: ClusterSpec = ClusterSpec()
     bounds: Bounds = Bounds()
+    blast_radius: BlastRadius = BlastRadius()
+    abort: Abort = Abort()
     deadline_s: float = Field(default=180.0, gt=0.0)
 
 
@@ -144,6 +148,8 @@ def _possible(spec: RunSpec) -> None:
                 ("schedule", "injections", place, "at_s"),
                 f"at_s {injection.at_s:g} is not before the deadline of {spec.deadline_s:g} s",
             )
+        if refusal := spec.blast_radius.impossible(injection, worker_limit=spec.cluster.worker_limit):
+            raise Misplaced(("schedule", "injections", place, "target"), refusal)
 
 
 def missing_on(spec: RunSpec, kind: type) -> tuple[str, ...]:

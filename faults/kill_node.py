@@ -6,14 +6,15 @@ from typing import ClassVar, Literal
 
 from chaos.cluster import KillsNodes
 from chaos.errors import InjectionError
-from chaos.events import NodeDied, NodeTerminated
-from chaos.fault import Effect, Fault, Site
+from chaos.events import ClusterSampled, NodeDied, NodeTerminated
+from chaos.fault import Effect, Fault, Mainstay, Site
 
 
 class KillNode(Fault):
     """SIGKILL to all of each victim. Shows its effect when the GCS sees every one dead; cannot be healed.
 
-    A victim that has gone before it is killed is no hit; the others are killed all the same.
+    A victim that has gone before it is killed is no hit; the others are killed all the same. The head is seen to be
+    dead when the GCS, which goes with it, no longer answers.
     """
 
     name: ClassVar[str] = "kill_node"
@@ -22,6 +23,7 @@ class KillNode(Fault):
     acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
     lasts: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 60.0
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head", "driver")
 
     async def inject(self, site: Site) -> None:
         """Kills the victims, one after the other.
@@ -43,6 +45,8 @@ class KillNode(Fault):
         """Asks the history how each victim ended, and when the GCS saw it die."""
         ended = {event.node: (record.t_s, event.cause) for record, event in site.history.of(NodeTerminated)}
         died_s = {event.node: record.t_s for record, event in site.history.of(NodeDied)}
+        if (silent_s := _silent_s(site)) is not None:
+            died_s["head"] = silent_s
         gone = [victim for victim in site.victims if _gone_before(site, ended.get(victim), died_s.get(victim))]
         hit = [victim for victim in site.victims if victim not in gone]
         others = f"; {', '.join(gone)} had gone before" if gone else ""
@@ -54,7 +58,15 @@ class KillNode(Fault):
             return Effect(outcome="unknown", detail=f"the Cloud has not said how {', '.join(waiting)} ended{others}")
         seen_s = max(died_s[victim] for victim in hit) - site.injected_s
         told = f"the GCS saw {', '.join(hit)} die{others}" if gone else "the GCS saw every victim die"
+        if hit == ["head"]:
+            told = "the GCS went with it"
         return Effect(outcome="took_effect", detail=told, measured=round(seen_s, 3), unit="s")
+
+
+def _silent_s(site: Site) -> float | None:
+    """When the GCS first gave no answer after the injection."""
+    samples = site.history.of(ClusterSampled, since_s=site.injected_s)
+    return next((record.t_s for record, sample in samples if not sample.reachable), None)
 
 
 def _gone_before(site: Site, ended: tuple[float, str] | None, died_s: float | None) -> bool:

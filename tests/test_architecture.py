@@ -12,6 +12,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("chaos", "faults", "workloads")
 VALUES = (
     "chaos",
+    "chaos.abort",
+    "chaos.blast_radius",
     "chaos.bounds",
     "chaos.checker",
     "chaos.clock",
@@ -43,7 +45,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chaos.nemesis": (VALUES, ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess")),
     "chaos.job": (VALUES, ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess")),
     "chaos.run": (
-        (*VALUES, "chaos.job", "chaos.nemesis", "chaos.spec", "chaos.store"),
+        (*VALUES, "chaos.job", "chaos.nemesis", "chaos.spec", "chaos.store", "chaos.survival"),
         ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
     ),
     "faults": (

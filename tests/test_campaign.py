@@ -1,16 +1,20 @@
-"""A campaign: what is prepared while the cluster comes to rest."""
+"""A campaign: what is prepared while the cluster comes to rest, and a fault-free run that cannot be a baseline."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from chaos import campaign
-from chaos.campaign import Preparation
-from chaos.events import PhaseBegan
-from chaos.history import History
+from chaos.campaign import BaselineFailed, Campaign, Preparation
+from chaos.events import PhaseBegan, RunAborted
+from chaos.history import History, Record
+from chaos.spec import Catalogue, parse
+from chaos.store import baseline_path
+from tests.doubles import FakeCluster
 
 
 async def test_results_are_prepared_once_and_only_after_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,3 +51,26 @@ print(*sorted(name for name in set(sys.modules) - before if name.startswith("mat
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == []
+
+
+class Silence:
+    """A view that shows nothing."""
+
+    def step(self, text: str) -> None: ...
+
+    def show(self, record: Record) -> None: ...
+
+    def tick(self, now_s: float) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def test_an_aborted_baseline_is_told_as_such_and_not_kept(tmp_path: Path, catalogue: Catalogue) -> None:
+    spec = parse("name: mine\nabort: {command: ['false']}\n", catalogue)
+    campaign = Campaign(FakeCluster(), store=tmp_path, versions={}, view=Silence)
+    with pytest.raises(BaselineFailed, match="the fault-free run failed or was aborted; see ") as caught:
+        await campaign.baseline(spec)
+    assert caught.value.results.judgement == "inconclusive"
+    assert caught.value.results.history.first(RunAborted) is not None
+    assert "-baseline-" in caught.value.directory.path.name
+    assert not baseline_path(spec, ray_version="unknown").exists()

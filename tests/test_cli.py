@@ -111,6 +111,8 @@ def test_wrong_usage_is_2(raychaos: Command, arguments: list[str], says: str) ->
         (["--set", "cluster.max_worker=1"], "--set cluster.max_worker: at cluster.max_worker: unknown field"),
         (["--set", "schedule.0.fault=kill"], "unknown fault 'kill'"),
         (["--set", "cluster.node_types={a: {resources: {CPU: 1}}}"], "which no node type can hold"),
+        (["head.yaml", "--set", "blast_radius.head=false"], "the head would be hit, blast_radius.head is false"),
+        (["--set", "abort.command=[no-such-program, -q]"], "at abort.command: there is no program 'no-such-program'"),
         (["network.yaml"], "needs ShapesNetworks, which a local cluster does not have; `raychaos doctor` lists"),
     ],
 )
@@ -121,6 +123,7 @@ def test_a_spec_that_cannot_be_meant_is_2_and_starts_nothing(
     (tmp_path / "malformed.yaml").write_text("a: 'b\n")
     network = "{fault: throttle_network, rate_mbit: 5, target: w1, at_s: 1, duration_s: 1}"
     (tmp_path / "network.yaml").write_text(f"schedule:\n  - {network}\n")
+    (tmp_path / "head.yaml").write_text("schedule: [{fault: kill_node, target: head, at_s: 1}]\n")
     said = raychaos(command, *arguments)
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("raychaos: error: ")
@@ -154,6 +157,26 @@ def test_options_of_run_that_cannot_be_meant_are_2(
     assert (said.code, said.out) == (2, ""), said.err
     assert says in said.err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("head", "the job does NOT survive; it is to fail, clearly and soon (i1 (kill_node)"),
+        ("w1", "the job survives ("),
+    ],
+)
+def test_what_is_expected_is_said_before_a_cluster_is_started(
+    raychaos: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, says: str
+) -> None:
+    async def no_room(self: CloudCluster) -> None:
+        raise ClusterError("no room")
+
+    monkeypatch.setattr(CLUSTERS["local"], "start", no_room)
+    (tmp_path / "my.yaml").write_text(f"schedule: [{{fault: kill_node, target: {target}, at_s: 1}}]\n")
+    said = raychaos("run", "my.yaml")
+    assert said.code == 4
+    assert said.err.startswith(f"[ setup ] expected: {says}")
 
 
 @pytest.mark.usefixtures("no_clusters")

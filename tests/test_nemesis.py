@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import faults
+from chaos.blast_radius import BlastRadius, workers_down
 from chaos.cluster import Node
 from chaos.errors import ClusterError, ExceptionGroup, InjectionError
 from chaos.events import (
@@ -26,8 +27,8 @@ from chaos.events import (
     WorkloadProgressed,
     WorkloadStarted,
 )
-from chaos.fault import Effect, FaultCatalogue
-from chaos.history import Recorder
+from chaos.fault import Effect, Fault, FaultCatalogue
+from chaos.history import History, Recorder
 from chaos.nemesis import HEAL_PROOF_LIMIT_S, LEASE_MARGIN_S, Nemesis, stream
 from chaos.schedule import Schedule
 from tests.doubles import FakeCluster, Scripted, ScriptedLaunch, VirtualClock, node_named, settle, unknown
@@ -43,14 +44,23 @@ def joined(node: str) -> NodeJoined:
 class Stage:
     """A nemesis on a fake cluster, whose clock and history a test drives."""
 
-    def __init__(self, *injections: dict[str, Any], seed: int = 1, workers: int = 3) -> None:
+    def __init__(
+        self, *injections: dict[str, Any], seed: int = 1, workers: int = 3, blast_radius: BlastRadius | None = None
+    ) -> None:
         self.clock = VirtualClock()
         self.cluster = FakeCluster(self.clock, workers=workers)
         self.recorder = Recorder(None, self.clock)
         for ordinal in range(1, workers + 1):
             self.recorder.append(joined(f"w{ordinal}"))
         schedule = Schedule.from_data(list(injections), CATALOGUE)
-        self.nemesis = Nemesis(schedule, self.cluster, self.recorder, run_id="run", seed=seed)
+        self.nemesis = Nemesis(
+            schedule,
+            self.cluster,
+            self.recorder,
+            run_id="run",
+            seed=seed,
+            blast_radius=blast_radius or BlastRadius(),
+        )
         self.running = asyncio.ensure_future(self.nemesis.run())
 
     async def play(self, *events: tuple[float, Event]) -> None:
@@ -191,6 +201,21 @@ async def test_what_cannot_be_measured_before_is_not_injected() -> None:
     assert stage.cluster.named("shape_network") == []
 
 
+async def test_measuring_before_the_harm_is_given_up_at_its_limit() -> None:
+    stage = Stage(slow_network())
+    stage.cluster.slow_s["measure_path"] = 60.0
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(1.0 + Fault.measure_within_s - 0.1)
+    assert stage.none(FaultSkipped)
+    await stage.clock.advance_to(1.0 + Fault.measure_within_s + 0.1)
+    skipped = stage.one(FaultSkipped)
+    assert skipped.reason == "failed"
+    assert skipped.detail == "what throttle_network compares with was not measured within 2 s, so nothing was done"
+    await stage.end(at_s=70.0)
+    assert stage.none(FaultInjected)
+    assert stage.cluster.named("shape_network") == []
+
+
 async def test_what_was_not_triggered_when_the_load_ends_is_skipped() -> None:
     stage = Stage(kill(at_s=50.0), kill(at_s=None, on={"event": "node.died"}))
     await stage.play((0.0, STARTED))
@@ -237,6 +262,111 @@ async def test_a_target_that_fits_no_node_is_skipped_and_says_so() -> None:
     assert "w9" in skipped.detail
     assert stage.one(FaultSkipped, "i2").reason == "no_target"
     assert stage.cluster.named("kill_node") == []
+
+
+async def test_a_target_that_an_earlier_injection_took_is_gone_when_it_is_due() -> None:
+    stage = Stage(kill(), {"fault": "pause_node", "target": "w1", "at_s": 1.0, "duration_s": 2.0}, kill(at_s=3.0))
+    await stage.play((0.0, STARTED), (0.5, NodeDied(node="w1", ray_node_id="r-w1")))
+    await stage.end(at_s=4.0)
+    assert [(event.injection, event.reason) for _, event in stage.recorder.of(FaultSkipped)] == [
+        ("i2", "no_target"),
+        ("i3", "no_target"),
+    ]
+    assert stage.cluster.named("pause_node") == []
+    assert stage.cluster.named("kill_node") == [("w1",)]
+
+
+@pytest.mark.parametrize("method", ["measure_path", "shape_network"])
+async def test_a_target_that_goes_away_while_it_is_being_hit_is_no_target_and_healed(method: str) -> None:
+    stage = Stage(slow_network())
+
+    def before(called: str) -> None:
+        if called == method:
+            stage.cluster.members.pop("w1", None)
+            stage.cluster.failing["measure_path"] = InjectionError("node 'w1' does not run")
+
+    stage.cluster.before = before
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=3.0)
+    skipped = stage.one(FaultSkipped)
+    assert skipped.reason == "no_target"
+    assert skipped.detail == "w1 went away before it could be hit: node 'w1' does not run"
+    assert not stage.cluster.effects
+
+
+async def test_whether_the_target_is_there_is_not_guessed() -> None:
+    stage = Stage(harm())
+
+    def before(called: str) -> None:
+        if called == "pause_node":
+            stage.cluster.failing |= {"pause_node": InjectionError("refused"), "nodes": ClusterError("no answer")}
+
+    stage.cluster.before = before
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=1.0)
+    assert (stage.one(FaultSkipped).reason, stage.one(FaultSkipped).detail) == ("failed", "refused")
+
+
+async def test_the_same_lasting_fault_twice_on_one_victim_is_in_force_until_the_last_is_healed() -> None:
+    pause = {"fault": "pause_node", "target": "w1", "duration_s": 4.0}
+    stage = Stage({**pause, "at_s": 0.0}, {**pause, "at_s": 2.0})
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(5.0)
+    assert set(stage.cluster.effects) == {"run.i2.w1"}
+    await stage.end(at_s=7.0)
+    assert not stage.cluster.effects
+    assert [event.proven for _, event in stage.recorder.of(FaultHealed)] == [True, True]
+
+
+# -- how many -------------------------------------------------------------------------------------------------
+
+
+async def test_what_exceeds_the_blast_radius_is_refused_and_says_why() -> None:
+    stage = Stage(
+        harm(duration_s=10.0),
+        harm(target={"select": "newest", "count": 2}, at_s=2.0),
+        kill(target="w1", at_s=3.0),
+        blast_radius=BlastRadius(max_nodes_down=2),
+    )
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(4.0)
+    skipped = stage.one(FaultSkipped, "i2")
+    assert skipped.reason == "refused"
+    assert skipped.detail == "blast_radius.max_nodes_down is 2: 2 workers asked for, 1 already down (w1)"
+    assert stage.one(FaultInjected, "i3").victims == ("w1",)  # it is down already
+    assert stage.cluster.named("pause_node") == [("w1", "run.i1.w1", "25")]
+    await stage.end()
+
+
+async def test_a_healed_worker_leaves_room_for_the_next() -> None:
+    stage = Stage(
+        harm(duration_s=3.0), harm(target="w2", at_s=5.0, duration_s=3.0), blast_radius=BlastRadius(max_nodes_down=1)
+    )
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=9.0)
+    assert stage.none(FaultSkipped)
+
+
+async def test_injections_of_one_moment_count_each_other() -> None:
+    stage = Stage(kill(), kill(target="w2"), kill(target="w3"), blast_radius=BlastRadius(max_share=0.7))
+    stage.cluster.slow_s["kill_node"] = 1.0
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(2.0)
+    assert len(stage.recorder.of(FaultInjected)) == 2
+    ((_, refused),) = stage.recorder.of(FaultSkipped)
+    assert refused.reason == "refused"
+    assert refused.detail.startswith("blast_radius.max_share is 0.7, of 3 joined that is 2: 1 worker asked for, 2")
+    await stage.end()
+
+
+async def test_an_injection_that_was_not_made_takes_no_room() -> None:
+    stage = Stage(harm(), harm(target="w2", at_s=1.0), blast_radius=BlastRadius(max_nodes_down=1))
+    stage.cluster.failing["pause_node"] = InjectionError("refused")
+    await stage.play((0.0, STARTED), (0.5, progressed(1)))
+    stage.cluster.failing.clear()
+    await stage.clock.advance_to(2.0)
+    assert stage.one(FaultInjected, "i2").victims == ("w2",)
+    await stage.end()
 
 
 async def test_a_cluster_that_does_not_list_its_nodes_makes_the_injection_fail_not_the_run() -> None:
@@ -564,6 +694,24 @@ def test_whatever_the_schedule_and_its_end_nothing_stays_and_all_is_told(
         assert injected | skipped == {f"i{place}" for place in range(1, len(harms) + 1)}
         assert {event.injection for _, event in stage.recorder.of(FaultProbed)} == injected
     assert asyncio.run(story())[1] == lines
+
+
+@settings(max_examples=40, deadline=None)
+@given(harms=st.lists(HARMS, max_size=6), limit=st.integers(0, 3), seed=st.integers(0, 99))
+def test_whatever_the_schedule_no_more_is_down_than_allowed(harms: list[dict[str, Any]], limit: int, seed: int) -> None:
+    async def story() -> Stage:
+        stage = Stage(*harms, seed=seed, blast_radius=BlastRadius(max_nodes_down=limit))
+        stage.cluster.slow_s["pause_node"] = 0.5
+        await stage.play((0.0, STARTED))
+        await stage.end(at_s=50.0)
+        return stage
+
+    history = asyncio.run(story()).recorder
+    most = max(len(workers_down(History(list(history)[:count]))) for count in range(len(history) + 1))
+    assert most <= limit
+    made = {event.injection for _, event in history.of(FaultInjected)}
+    told = made | {event.injection for _, event in history.of(FaultSkipped)}
+    assert told == {f"i{place}" for place in range(1, len(harms) + 1)}
 
 
 def test_the_double_resolves_nodes_as_a_cluster_does() -> None:

@@ -487,3 +487,39 @@ def test_a_catalogue_of_others_is_described_too() -> None:
     empty = json_schema(Catalogue(faults={}, workloads={}))
     assert empty["properties"]["workload"] == {"oneOf": [{"enum": []}]}
     assert SimpleNamespace(**empty).title == "raychaos run specification"
+
+
+# -- limits ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "blast_radius: {head: false}\nschedule: [{fault: kill_node, target: head, at_s: 1}]\n",
+            "my.yaml:2:31: at schedule.injections.0.target: the head would be hit, blast_radius.head is false; "
+            "choose workers, or allow it",
+        ),
+        (
+            "blast_radius: {max_nodes_down: 1}\n"
+            "schedule: [{fault: kill_node, target: {select: random, count: 2}, at_s: 1}]\n",
+            "my.yaml:2:31: at schedule.injections.0.target: 2 workers would be hit, blast_radius.max_nodes_down is 1; "
+            "hit fewer, or allow more",
+        ),
+        ("blast_radius: {max_node_down: 1}\n", "my.yaml:1:16: at blast_radius.max_node_down: unknown field"),
+        ("blast_radius: {max_share: 2}\n", "my.yaml:1:16: at blast_radius.max_share: Input should be less than"),
+        ("abort: {memory_free: 1}\n", "my.yaml:1:9: at abort.memory_free: unknown field"),
+        ("abort: {every_s: 0}\n", "my.yaml:1:9: at abort.every_s: Input should be greater than"),
+    ],
+)
+def test_limits_that_cannot_be_kept_or_meant_say_where(text: str, says: str) -> None:
+    assert wrong(text).startswith(says)
+
+
+def test_limits_survive_being_written() -> None:
+    text = "blast_radius: {max_nodes_down: 2, head: false}\nabort: {disk_free_mb: 900, command: [curl, -f, x]}\n"
+    spec = parse(text, CATALOGUE)
+    assert spec.blast_radius.max_nodes_down == 2
+    assert spec.abort.command == ("curl", "-f", "x")
+    assert from_data(yaml_text.load(spec.to_yaml()), CATALOGUE) == spec
+    assert not list(Draft202012Validator(json_schema(CATALOGUE)).iter_errors(yaml_text.load(text)))

@@ -12,10 +12,13 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.events import (
     BaselineKnown,
     ClusterSampled,
+    FaultDue,
     FaultInjected,
+    FaultProbed,
     PhaseBegan,
     RunOpened,
     RunSealed,
+    SurvivalExpected,
     WorkloadFinished,
     WorkloadStarted,
 )
@@ -40,11 +43,28 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Blow:
+    """An injection that struck while there was load, and that the system was not expected to survive.
+
+    `due` is the record of when it began to be made: a driver that goes with the head ends before the injection returns.
+    """
+
+    due: Record
+    injected: FaultInjected
+
+    @property
+    def name(self) -> str:
+        """The injection and its fault."""
+        return f"{self.injected.injection} ({self.injected.fault})"
+
+
+@dataclass(frozen=True)
 class Facts:
     """A history with its own settings read out of it.
 
     `load_from_s` and `load_to_s` are when the workload's driver started and ended; where it did not end, `load_to_s` is
-    None. `cut` says why the run did not go to its end, or is empty.
+    None. `blow` is the first injection that the job was not expected to survive, where one struck. `cut` says why the
+    run did not go to its end, or is empty.
     """
 
     history: History
@@ -56,6 +76,7 @@ class Facts:
     load_from_s: float | None
     load_to_s: float | None
     outcome: str
+    blow: Blow | None
     cut: str
 
     @property
@@ -68,6 +89,19 @@ class Facts:
     def is_faulty(self) -> bool:
         """Whether a fault was injected."""
         return self.history.first(FaultInjected) is not None
+
+    @property
+    def felled(self) -> Blow | None:
+        """The injection that ended the job as was expected; None where the job did not fail, or was to survive."""
+        return self.blow if self.outcome == "failed" else None
+
+    @property
+    def headless(self) -> bool:
+        """Whether the job was ended as expected by the loss of the head, and no GCS ever answered again."""
+        if self.felled is None or "head" not in self.felled.injected.victims:
+            return False
+        last = in_time([(r, e) for r, e in self.history.of(ClusterSampled) if r.t_s <= self.watched_to_s])[-1:]
+        return bool(last) and not last[0][1].reachable
 
     def samples(
         self, *, from_s: float = float("-inf"), to_s: float = float("inf")
@@ -114,8 +148,23 @@ def facts_of(history: History) -> Facts | str:
         load_from_s=started[0].t_s if started else None,
         load_to_s=finished[0].t_s if finished else None,
         outcome=finished[1].outcome if finished else "",
+        blow=_blow(history, load_to_s=finished[0].t_s if finished else None),
         cut=_cut(history),
     )
+
+
+def _blow(history: History, *, load_to_s: float | None) -> Blow | None:
+    expectation = history.first(SurvivalExpected)
+    fatal = expectation[1].fatal if expectation else ()
+    dues = {event.injection: record for record, event in history.of(FaultDue)}
+    missed = {event.injection for _, event in history.of(FaultProbed) if event.outcome == "no_effect"}
+    blows = [
+        Blow(dues.get(event.injection, record), event)
+        for record, event in history.of(FaultInjected)
+        if event.injection in fatal and event.injection not in missed
+    ]
+    in_load = [blow for blow in blows if load_to_s is None or blow.due.t_s <= load_to_s]
+    return min(in_load, key=lambda blow: blow.due.t_s, default=None)
 
 
 def _cut(history: History) -> str:

@@ -24,6 +24,8 @@ class NoLeakedNodes(Property):
         finished = facts.history.last(WorkloadFinished)
         if finished is None:
             return self.verdict("inconclusive", "the load never ended, so the cluster never came to rest")
+        if facts.felled is not None and facts.headless:
+            return self.not_owed("without a head there is no GCS to agree with, and no agreement is", facts.felled)
         samples = facts.samples(from_s=finished[0].t_s)
         if not samples:
             return self.verdict("inconclusive", "the cluster was not sampled after the load had ended")

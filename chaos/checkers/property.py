@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from chaos.checker import Judgement, Verdict
-from chaos.checkers.facts import Facts, facts_of
+from chaos.checkers.facts import Blow, Facts, facts_of
 from chaos.history import History, Record
 
 EVIDENCE_LIMIT = 40
@@ -58,6 +58,11 @@ class Property(ABC):
             bound=None if bound is None else round(bound, 3),
             unit=unit,
         )
+
+    def not_owed(self, what: str, blow: Blow) -> Verdict:
+        """Passes what nobody promised once the system was hit by what it was not expected to survive."""
+        told = f"not owed: {what} promised after {blow.name}, which the job was to fail of"
+        return self.verdict("pass", told, [blow.due])
 
     def timed(
         self,

@@ -12,7 +12,8 @@ class RowsExactlyOnce(Property):
     """The output holds each row once, equal to a fault-free computation.
 
     Assumes that the oracle compared the complete output after the driver had ended, with counts that are complete.
-    Rows computed twice but written once are right: Ray promises results, not single execution.
+    Rows computed twice but written once are right: Ray promises results, not single execution. A job that failed as was
+    expected owes none.
     """
 
     name = "rows_exactly_once"
@@ -20,6 +21,8 @@ class RowsExactlyOnce(Property):
     def judge(self, facts: Facts) -> Verdict:
         """Fails on any missing, duplicated, wrong or unexpected row; inconclusive without a comparison."""
         found = facts.history.last(RowsVerified)
+        if found is None and facts.felled is not None:
+            return self.not_owed("no row is", facts.felled)
         if found is None:
             how = {"": "did not end", "ok": "ended well"}.get(facts.outcome, f"ended as {facts.outcome!r}")
             return self.verdict("inconclusive", f"the job {how}, and its output was not compared")

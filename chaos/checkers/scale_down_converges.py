@@ -43,6 +43,8 @@ class ScaleDownConverges(Property):
 
     def judge(self, facts: Facts) -> Verdict:
         """Fails when the minimum is not reached within idle timeout, baseline's factor, faults' cost and slack."""
+        if facts.felled is not None and facts.headless:
+            return self.not_owed("without a head there is no autoscaler, and no scaling is", facts.felled)
         way = descent(facts)
         if way is None:
             return self.verdict("inconclusive", "the cluster was not sampled after the load had ended")

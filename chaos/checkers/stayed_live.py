@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chaos.checker import Verdict
 from chaos.checkers.cost import least_explained
-from chaos.checkers.facts import Facts
-from chaos.checkers.measure import pauses
+from chaos.checkers.facts import Blow, Facts
+from chaos.checkers.measure import Span, pauses
 from chaos.checkers.property import Property
 from chaos.events import WorkloadProgressed
 
@@ -22,7 +24,7 @@ class StayedLive(Property):
 
     def judge(self, facts: Facts) -> Verdict:
         """Fails when a window is longer than its bound; inconclusive when no progress was recorded."""
-        found = pauses(facts)
+        found = _until(facts.felled, pauses(facts))
         progressed = [e.rows_done for _, e in facts.history.of(WorkloadProgressed)]
         if not found or not progressed:
             return self.verdict("inconclusive", "no progress was recorded")
@@ -36,5 +38,13 @@ class StayedLive(Property):
             if facts.baseline is None
             else facts.over(facts.baseline.longest_pause_s, faults_cost_s=cost_s),
             cost_s=cost_s,
-            unproven=unproven if facts.outcome == "ok" else "the job did not end well",
+            unproven=unproven if facts.outcome == "ok" or facts.felled else "the job did not end well",
         )
+
+
+def _until(blow: Blow | None, windows: list[Span]) -> list[Span]:
+    """The windows up to the blow, the last of them ending there."""
+    if blow is None:
+        return windows
+    begun = [window for window in windows if window.from_s <= blow.due.t_s]
+    return [window if window.to_s <= blow.due.t_s else replace(window, last=blow.due) for window in begun]

@@ -43,6 +43,11 @@ def _of_run(event: e.Event) -> str | None:
         return f"phase {event.phase}"
     if isinstance(event, e.RunSealed):
         return f"run ended: {event.reason}" + (f" ({event.message})" if event.message else "")
+    if isinstance(event, e.SurvivalExpected):
+        return f"expected to {'survive' if event.survives else 'fail'}: {event.reason}"
+    if isinstance(event, e.RunAborted):
+        told = event.detail or f"{quantity(event.measured, event.unit)}, limit {number(event.limit)}"
+        return f"ABORTED by {event.condition}: {told}"
     if isinstance(event, e.BaselineKnown):
         return f"baseline: job {number(event.job_s)} s, {number(event.rows_per_s)} rows/s, {event.peak_nodes} nodes"
     if isinstance(event, e.CleanlinessChecked):

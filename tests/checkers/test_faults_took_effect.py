@@ -25,7 +25,12 @@ def skipped(reason: str) -> list[Timed]:
 
 
 def test_a_fault_that_did_not_bite_is_inconclusive_unless_it_may_miss() -> None:
-    for more in (fault("i1", 15.0, outcome="no_effect"), fault("i1", 15.0, outcome=None), skipped("no_target")):
+    for more in (
+        fault("i1", 15.0, outcome="no_effect"),
+        fault("i1", 15.0, outcome=None),
+        skipped("no_target"),
+        skipped("refused"),
+    ):
         assert faulted(more).verdict == "inconclusive"
         assert faulted(more, may_miss=True).verdict == "pass"
     assert faulted([]).verdict == "inconclusive"
@@ -36,3 +41,10 @@ def test_a_fault_that_did_not_bite_is_inconclusive_unless_it_may_miss() -> None:
 def test_an_injection_the_schedule_does_not_name_is_judged_too() -> None:
     story = Story(more=fault("stray", 15.0, heal_due_s=18.0, healed=False))
     assert judged("faults_took_effect", story).verdict == "fail"
+
+
+def test_what_the_blast_radius_refused_is_told_with_its_limit() -> None:
+    told = "blast_radius.max_nodes_down is 1: 1 worker asked for, 1 already down (w1)"
+    verdict = faulted([(15.0, FaultSkipped(injection="i1", fault="toy", reason="refused", detail=told))])
+    assert verdict.verdict == "inconclusive"
+    assert f"i1 (toy) was not made (refused: {told})" in verdict.summary

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from chaos.errors import InjectionError
-from chaos.events import Event, NodeDied, NodeTerminated
+from chaos.events import ClusterSampled, Event, NodeDied, NodeTerminated
 from faults.kill_node import KillNode
 from tests.doubles import FakeCluster, site_of
 
@@ -74,6 +74,26 @@ async def test_a_victim_that_had_gone_is_no_hit(events: list[tuple[float, Event]
     one_of_two = await KillNode().probe(site_of(FakeCluster(), "w1", "w2", events=[*events, *hit]))
     assert (one_of_two.outcome, one_of_two.measured) == ("took_effect", 1.5)
     assert one_of_two.detail == "the GCS saw w2 die; w1 had gone before"
+
+
+async def test_the_head_is_dead_when_the_gcs_that_goes_with_it_is_silent() -> None:
+    fault = KillNode()
+    silent: tuple[float, Event] = (11.5, ClusterSampled(reachable=False))
+    before: list[tuple[float, Event]] = [(9.0, ClusterSampled(reachable=False)), (10.1, ended("head"))]
+    unseen = await fault.probe(site_of(FakeCluster(), "head", events=before))
+    assert (unseen.outcome, unseen.detail) == ("unknown", "the GCS has not seen head die")
+    seen = await fault.probe(site_of(FakeCluster(), "head", events=[*before, silent]))
+    assert (seen.outcome, seen.detail, seen.measured) == ("took_effect", "the GCS went with it", 1.5)
+    frozen = await fault.probe(site_of(FakeCluster(), "head", events=[silent]))
+    assert frozen.outcome == "unknown"
+    worker = await fault.probe(site_of(FakeCluster(), "w1", events=[silent, (11.0, ended("w1"))]))
+    assert worker.outcome == "unknown"
+
+
+def test_it_is_fatal_to_the_head_and_to_the_driver_on_it() -> None:
+    assert set(KillNode.fatal_to) == {"head", "driver"}
+    assert KillNode().hits("head") == {"head", "driver"}
+    assert KillNode().hits("w1") == frozenset()
 
 
 async def test_there_is_nothing_to_heal() -> None:

@@ -8,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from chaos.events import Demand, DemandChanged, NodeDied, NodeTerminated, RunOpened, WorkloadProgressed
+from chaos.events import (
+    Demand,
+    DemandChanged,
+    NodeDied,
+    NodeTerminated,
+    RunAborted,
+    RunOpened,
+    SurvivalExpected,
+    WorkloadProgressed,
+)
 from chaos.history import History, Record
+from chaos.report.describe import describe
 from chaos.report.live import PlainView, TerminalView, live_view, panel
 from chaos.report.live_state import LiveState
 from chaos.report.scaling import worker_counts
@@ -51,6 +61,15 @@ def test_state_agrees_with_the_report(length: int) -> None:
         assert abs(state.up - counts.up.at(records[-1].t_s - 1e-9)) <= 1
     assert state.progress_line()
     Console(file=io.StringIO(), width=60).print(panel(state))
+
+
+def test_what_is_expected_and_what_aborts_a_run_are_told() -> None:
+    expected = SurvivalExpected(survives=False, fatal=("i1",), reason="i1 ends the head")
+    aborted = RunAborted(condition="disk_free_mb", measured=90.0, limit=500.0, unit="MiB")
+    assert describe(expected) == "expected to fail: i1 ends the head"
+    assert describe(aborted) == "ABORTED by disk_free_mb: 90 MiB, limit 500"
+    probed = RunAborted(condition="command", measured=1.0, limit=0.0, unit="status", detail="it objects")
+    assert describe(probed) == "ABORTED by command: it objects"
 
 
 def test_rate_falls_while_no_row_comes() -> None:

@@ -1,0 +1,43 @@
+"""Survival: whether the system is expected to outlive a schedule, before it runs. Checkers act on it."""
+
+from __future__ import annotations
+
+from chaos.events import SurvivalExpected
+from chaos.schedule import Injection, Schedule
+from chaos.spec import RunSpec
+
+
+def expected(spec: RunSpec, schedule: Schedule | None = None) -> SurvivalExpected:
+    """Whether a run of this specification (with another schedule, where one is given) is expected to survive.
+
+    It is, unless a fault that is fatal to a mainstay hits it and nothing brings that mainstay back. Whether such an
+    injection really strikes is not foreseen: what is expected of a run holds only once it did.
+    """
+    injections = (spec.schedule if schedule is None else schedule).injections
+    lost = [(injection, why) for injection in injections if (why := _why_final(spec, injection))]
+    if not lost:
+        reason = "no fault ends what the job cannot do without" if injections else "there are no faults"
+        return SurvivalExpected(survives=True, reason=reason)
+    first, why = lost[0]
+    return SurvivalExpected(
+        survives=False,
+        fatal=tuple(injection.id for injection, _ in lost),
+        reason=f"{first.id} ({first.fault.name}) ends {why}",
+    )
+
+
+def in_words(expectation: SurvivalExpected) -> str:
+    """The expectation in one line."""
+    what = "the job survives" if expectation.survives else "the job does NOT survive; it is to fail, clearly and soon"
+    return f"{what} ({expectation.reason})"
+
+
+def _why_final(spec: RunSpec, injection: Injection) -> str:
+    """What an injection ends for good, and why nothing brings it back; empty where something does, or nothing ends."""
+    ended = injection.mainstays.intersection(injection.fault.fatal_to)
+    if "head" in ended:
+        held = "the GCS, the autoscaler and the job's driver"
+        return f"the head, and with it {held}; a {spec.cluster.kind} cluster does not start its head again"
+    if "driver" in ended:
+        return "the job's driver; nothing starts it again"
+    return ""
