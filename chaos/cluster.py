@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import DeviceFault, LaunchFault, NetworkShape
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -159,6 +159,15 @@ class PathMeasurement(Value):
     reachable: bool
     rtt_ms: float | None = None
     rate_mbit: float | None = None
+
+
+@runtime_checkable
+class FaultsDevices(Protocol):
+    """The GPUs of a node can be made to fail under a workload that asks for faults at its device boundary."""
+
+    async def fault_devices(self, node: str, fault: DeviceFault, *, effect_id: str, lease_s: float) -> None:
+        """Applies to the node's batches from now on, until undone or the lease ends."""
+        ...
 
 
 @runtime_checkable

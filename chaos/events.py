@@ -289,6 +289,17 @@ class ActorRestarted(Value):
     served: int
 
 
+class BatchFailed(Value):
+    """A node's device failed a batch it had begun; `error` is what torch, or what stands in for it, said."""
+
+    kind: Literal["batch.failed"] = "batch.failed"
+    op: str
+    node: str
+    rows: str
+    started_s: float
+    error: str
+
+
 class WorkloadProgressed(Value):
     """Distinct rows computed so far; recorded at least once a second while the workload runs."""
 
@@ -434,6 +445,7 @@ Event: TypeAlias = Annotated[
     | DemandChanged
     | BatchInvoked
     | BatchCompleted
+    | BatchFailed
     | RequestSent
     | RequestAnswered
     | ActorRestarted

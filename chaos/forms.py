@@ -27,6 +27,8 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("compose", "KillsNodes"): (Form("the container is killed"),),
     ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
     ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
+    ("local", "FaultsDevices"): (Form("at the workload's device boundary; real on CUDA where it can be done"),),
+    ("compose", "FaultsDevices"): (Form("at the workload's device boundary; real on CUDA where it can be done"),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
         Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),

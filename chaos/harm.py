@@ -27,6 +27,17 @@ class NetworkShape(Value):
     cut_from: tuple[str, ...] = ()
 
 
+DeviceMode: TypeAlias = Literal["out_of_memory", "ecc_error", "lost", "hang", "slow"]
+
+
+class DeviceFault(Value):
+    """Work on the node's GPU fails as torch would say it, never ends, or takes `factor` times as long."""
+
+    kind: Literal["device_fault"] = "device_fault"
+    mode: DeviceMode
+    factor: float = Field(default=1.0, ge=1.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -40,6 +51,6 @@ class LaunchFault(Value):
     error: str | None = None
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape
+NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault
 CloudHarm: TypeAlias = LaunchFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

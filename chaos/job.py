@@ -14,6 +14,7 @@ from chaos.clock import Clock, RealClock
 from chaos.cluster import Cluster, Process
 from chaos.events import (
     BatchCompleted,
+    BatchFailed,
     BatchInvoked,
     DemandChanged,
     DriverRestarted,
@@ -220,8 +221,12 @@ class _Operations:
             self._began[op] = at_s
             self._recorder.append(BatchInvoked(op=op, node=node, rows=rows, started_s=at_s), at_s=at_s)
             return
-        self._done.update(decode_rows(rows))
         started_s = self._began.pop(op, at_s)
+        if line["phase"] == "failed":
+            failed = BatchFailed(op=op, node=node, rows=rows, started_s=started_s, error=str(line.get("error", "")))
+            self._recorder.append(failed, at_s=at_s)
+            return
+        self._done.update(decode_rows(rows))
         self._recorder.append(BatchCompleted(op=op, node=node, rows=rows, started_s=started_s, ended_s=at_s), at_s=at_s)
 
 

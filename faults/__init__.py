@@ -8,6 +8,7 @@ from types import MappingProxyType
 from chaos.fault import Fault
 from faults.delay_launch import DelayLaunch
 from faults.fail_launch import FailLaunch
+from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
@@ -23,6 +24,11 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FailLaunch,
             ThrottleNetwork,
             PartitionNetwork,
+            GpuOutOfMemory,
+            GpuEccError,
+            GpuLost,
+            GpuHang,
+            GpuSlow,
         )
     }
 )

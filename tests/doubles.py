@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
+    FaultsDevices,
     FaultsLaunches,
     KillsNodes,
     Node,
@@ -23,7 +24,7 @@ from chaos.cluster import (
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import DeviceFault, LaunchFault, NetworkShape
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -229,6 +230,12 @@ class FakeCluster:
         await self._called("fault_launches", effect_id, f"{lease_s:g}")
         self.effects[effect_id] = ("", False, None, fault)
 
+    async def fault_devices(self, node: str, fault: DeviceFault, *, effect_id: str, lease_s: float) -> None:
+        """Notes the fault."""
+        await self._called("fault_devices", node, fault.mode, f"{fault.factor:g}", effect_id, f"{lease_s:g}")
+        self._live(node)
+        self.effects[effect_id] = (node, False, None, None)
+
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Notes the shape."""
         await self._called("shape_network", node, effect_id, f"{lease_s:g}")
@@ -264,7 +271,15 @@ class FakeCluster:
             raise InjectionError(f"node {node!r} does not run")
 
 
-CAPABILITIES: tuple[type, ...] = (UndoesEffects, KillsNodes, PausesNodes, FaultsLaunches, ShapesNetworks)
+CAPABILITIES: tuple[type, ...] = (
+    UndoesEffects,
+    KillsNodes,
+    PausesNodes,
+    FaultsDevices,
+    FaultsLaunches,
+    FaultsDevices,
+    ShapesNetworks,
+)
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 
 

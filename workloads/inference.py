@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -15,7 +15,10 @@ class InferenceWorkload(Workload):
 
     `size` is the model's; `large` is ViT-B/16, in earnest for CUDA only, the oracle's machine included: a CPU core
     needs half a second a row. `device_ms_per_batch` is the least time a batch takes on a node without CUDA; with CUDA
-    it is ignored. `no_progress_timeout_s` is the job's own backstop: it fails when nothing moves for that long.
+    it is ignored. `on_device_error` is what a worker does whose GPU fails: `exit`, as after a real CUDA error nothing
+    in the process can use the GPU again, so that Ray starts another and repeats the batch; or `raise` what torch
+    raised, which fails the job. `no_progress_timeout_s` is the job's own backstop: it fails when nothing moves for
+    that long.
     """
 
     # Pydantic before 2.10 keeps all names that begin with `model_` for itself.
@@ -28,4 +31,5 @@ class InferenceWorkload(Workload):
     model_seed: int = Field(default=0, ge=0, lt=2**63)
     num_gpus: float = Field(default=1.0, gt=0.0)
     device_ms_per_batch: float = Field(default=1000.0, ge=0.0)
+    on_device_error: Literal["exit", "raise"] = "exit"
     no_progress_timeout_s: float = Field(default=300.0, gt=0.0)

@@ -23,4 +23,5 @@ class InferenceDriver(Driver[InferenceW]):
             "size": self.workload.size,
             "model_seed": self.workload.model_seed,
             "device_ms_per_batch": self.workload.device_ms_per_batch,
+            "on_device_error": self.workload.on_device_error,
         }

@@ -1,8 +1,8 @@
 """The operation log: what each worker began and finished, in files that a SIGKILL can tear only at their end.
 
 A process appends JSON lines to `<data>/ops/<instance>-<pid>.jsonl`, one `write` a line: a batch (`op`, an id) was
-`invoked` or `completed` (`phase`), by a node's `instance`, with these `rows` (a range list), at `monotonic_s`. Whoever
-reads them skips a torn line.
+`invoked`, and `completed` or `failed` (`phase`) with an `error`, by a node's `instance`, with these `rows` (a range
+list), at `monotonic_s`. Whoever reads them skips a torn line.
 """
 
 from __future__ import annotations
@@ -39,10 +39,15 @@ class OperationLog:
         yield op
         self._append(op, "completed", rows)
 
+    def failed(self, op: str, row_ids: Iterable[int], error: str) -> None:
+        """Logs that the device failed an operation."""
+        self._append(op, "failed", encode_rows(row_ids), error=error)
+
     def close(self) -> None:
         """Closes the file."""
         os.close(self._file)
 
-    def _append(self, op: str, phase: Literal["invoked", "completed"], rows: str) -> None:
+    def _append(self, op: str, phase: Literal["invoked", "completed", "failed"], rows: str, **more: str) -> None:
         line = {"op": op, "phase": phase, "instance": self.instance, "rows": rows, "monotonic_s": time.monotonic()}
+        line |= more
         os.write(self._file, (json.dumps(line, separators=(",", ":")) + "\n").encode())

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from chaos.value import Value
+from workloads.device import DeviceBoundary, DeviceFailed
 from workloads.images import Bytes, RowIds
 from workloads.oplog import OperationLog
 from workloads.sizes import CLASSES, ModelSize
 
 Columns: TypeAlias = "dict[str, NDArray[np.generic]]"
 
+OnDeviceError: TypeAlias = Literal["exit", "raise"]
+
 DEVICES = "devices"
+DEVICE_ERROR_STATUS = 70
 
 
 class Device(Value):
@@ -37,7 +42,15 @@ class Predictor:
     follows the number of nodes even where all of them share two cores.
     """
 
-    def __init__(self, *, data: str, size: ModelSize, model_seed: int, device_ms_per_batch: float) -> None:
+    def __init__(
+        self,
+        *,
+        data: str,
+        size: ModelSize,
+        model_seed: int,
+        device_ms_per_batch: float,
+        on_device_error: OnDeviceError = "exit",
+    ) -> None:
         import torch
 
         from workloads.model import build_model
@@ -47,6 +60,8 @@ class Predictor:
         if not self._cuda:
             torch.set_num_threads(1)
         self._model = build_model(size, seed=model_seed).to("cuda" if self._cuda else "cpu")
+        self._boundary = DeviceBoundary(torch, cuda=self._cuda)
+        self._on_device_error = on_device_error
         self._device_s_per_batch = 0.0 if self._cuda else device_ms_per_batch / 1000.0
         self.data = Path(data)
         self.log = OperationLog(self.data)
@@ -68,10 +83,21 @@ class Predictor:
         """
         row_ids: RowIds = np.asarray(batch["row_id"], dtype=np.int64)
         images: Bytes = np.array(batch["image"], dtype=np.uint8)  # a copy: torch wants writable memory
-        with self.log.operation(row_ids.tolist()):
-            results = self.compute(row_ids, images)
+        with self.log.operation(row_ids.tolist()) as op:
+            try:
+                results = self._boundary.run(lambda: self.compute(row_ids, images))
+            except DeviceFailed as failure:
+                self.log.failed(op, row_ids.tolist(), str(failure))
+                self._give_up(failure)
         logits = pa.FixedSizeListArray.from_arrays(pa.array(results["logits"].ravel()), CLASSES)
         return pa.table({"row_id": results["row_id"], "logits": logits, "predicted": results["predicted"]})
+
+    def _give_up(self, failure: DeviceFailed) -> NoReturn:
+        """Raises what torch raised, or ends this process: after a CUDA error nothing in it can use the GPU again."""
+        if self._on_device_error == "raise":
+            raise failure.cause
+        print(f"this worker ends: {failure}", file=sys.stderr, flush=True)
+        os._exit(DEVICE_ERROR_STATUS)
 
     def compute(self, row_ids: RowIds, images: Bytes) -> Columns:
         """The results of one batch as arrays, after at least the modelled time."""

@@ -43,6 +43,7 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
+from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
@@ -113,7 +114,12 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
-        self._enforcers = (_Networks(self._shaper, self._kernel_of), Freezer(self._pause, self._resume))
+        self._device_faults = DeviceFaults(directory, root_on_nodes=CONTAINER_ROOT)
+        self._enforcers = (
+            self._device_faults,
+            _Networks(self._shaper, self._kernel_of),
+            Freezer(self._pause, self._resume),
+        )
         self._own = self._find_own()
         self._image = self._own_image()
         make_node_directory(directory, HEAD)
@@ -177,7 +183,7 @@ class DockerDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Shapes the node's network, and freezes it or lets it go on."""
+        """Faults the node's devices, shapes its network, and freezes it or lets it go on."""
         await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def tear_down(self) -> None:
@@ -239,6 +245,7 @@ class DockerDriver:
             return []
         try:
             seen = [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
+            seen += self._device_faults.seen(instance)
         except InjectionError:
             if kernel.alive():
                 raise
@@ -387,7 +394,7 @@ class DockerDriver:
             "name": f"{project}-{WORKER}-{number}",
             "hostname": instance.instance,
             "command": ["sh", "-c", _ENTRY, f"{CONTAINER_ROOT}/nodes/{instance.instance}", *launch.argv],
-            "environment": dict(launch.environment),
+            "environment": {**self._device_faults.environment(instance), **launch.environment},
             "labels": {
                 PROJECT_LABEL: project,
                 SERVICE_LABEL: WORKER,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
+from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
@@ -43,6 +44,8 @@ class ProcessDriver:
         # Where an earlier Cloud has been, it may have started what it did not come to remember.
         self._inherits = (directory.state / "state.json").exists()
         self._freezer = Freezer(self._pause, self._resume)
+        self._device_faults = DeviceFaults(directory, root_on_nodes=str(directory.root))
+        self._enforcers = (self._device_faults, self._freezer)
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Starts the node's process group; adopts the one that an earlier Cloud started for the same instance."""
@@ -75,7 +78,12 @@ class ProcessDriver:
             str(0 if instance.instance == "head" else _WORKER_NICENESS),
             str(logs / "ray-start.log"),
             *launch.argv,
-            env={**os.environ, **launch.environment, DIRECTORY_VARIABLE: str(self._directory.root)},
+            env={
+                **os.environ,
+                **self._device_faults.environment(instance),
+                **launch.environment,
+                DIRECTORY_VARIABLE: str(self._directory.root),
+            },
             cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             start_new_session=True,
@@ -121,16 +129,18 @@ class ProcessDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Stops the node's processes, or lets them go on."""
-        await obey_all((self._freezer,), instance, harms, addresses=addresses)
+        """Faults the node's devices; stops its processes, or lets them go on."""
+        await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """Processes that are stopped, or outlived their node, or are of a program that should have ended."""
-        before = {instance.instance for instance in instances()}
+        here = instances()
+        before = {instance.instance for instance in here}
+        faulted = [thing for instance in here for thing in self._device_faults.seen(instance)]
         seen = await asyncio.to_thread(self._harm_seen)
         # A node that began or ended while the processes were looked at had its right to them.
         known = before | {instance.instance for instance in instances()}
-        return tuple(text for owner, text in seen if owner is None or owner not in known)
+        return (*faulted, *(text for owner, text in seen if owner is None or owner not in known))
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""

@@ -18,6 +18,11 @@ MADE: dict[str, dict[str, object]] = {
     "fail_launch": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
+    "gpu_out_of_memory": {},
+    "gpu_ecc_error": {},
+    "gpu_lost": {},
+    "gpu_hang": {},
+    "gpu_slow": {"factor": 3.0},
 }
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
@@ -28,7 +33,8 @@ def test_every_fault_is_here() -> None:
 
 def test_names_and_fields_are_sound() -> None:
     for name, fault in faults.ALL.items():
-        assert fault.name == name == fault.__module__.rpartition(".")[2]
+        assert fault.name == name
+        assert fault.__module__.startswith("faults.")
         assert fault.summary
         assert fault.__doc__
         assert not fault.model_fields.keys() & (Frame.model_fields.keys() | {"fault"})
@@ -63,7 +69,7 @@ async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
 @each_fault
 async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> None:
     cluster = FakeCluster()
-    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network")
+    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network", "fault_devices")
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))

@@ -24,6 +24,11 @@ INJECTIONS = {
     "delay_launch": "{fault: delay_launch, delay_s: 3, at_s: 0, duration_s: 6}",
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
+    "gpu_out_of_memory": f"{{fault: gpu_out_of_memory, target: oldest, {LATER}, duration_s: 2}}",
+    "gpu_ecc_error": f"{{fault: gpu_ecc_error, target: oldest, {LATER}, duration_s: 2}}",
+    "gpu_lost": f"{{fault: gpu_lost, target: oldest, {LATER}, duration_s: 2}}",
+    "gpu_hang": f"{{fault: gpu_hang, target: oldest, {LATER}, duration_s: 5}}",
+    "gpu_slow": f"{{fault: gpu_slow, factor: 3, target: oldest, {LATER}, duration_s: 6}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
 CASES = [
