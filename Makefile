@@ -9,7 +9,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 	$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-quick check bench format clean
+.PHONY: demo test test-quick check bench bench-residue format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml .constraints.txt
@@ -42,6 +42,10 @@ format: $(VENV)/installed
 
 bench: $(VENV)/installed
 	@$(BIN)/python -m tests.bench
+
+# 1,000 runners killed at random moments over all faults; an hour.
+bench-residue: $(VENV)/installed
+	@$(BIN)/python -m tests.bench.residue
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist
