@@ -32,8 +32,8 @@ CONFIG = CloudConfig(cluster="toy", mark="toy#1", driver="process", spec=SPEC)
 class FakeDriver:
     """`running` maps handle to instance id, `commands` instance id to what it runs; `frozen` are handles.
 
-    `failing` maps a method to the error it raises. `slow_s` says how long methods take; `started`, how long after a node
-    runs `start` says so.
+    `failing` maps a method to the error it raises. `slow_s` says how long methods take; `started`, how long after a
+    node runs `start` says so.
     """
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
