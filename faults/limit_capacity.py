@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import ClusterSampled, NodeJoined, NodeLaunchFailed, NodeStarted
+from chaos.events import NodeJoined, NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated
 from chaos.fault import Effect, Fault, Site
 from chaos.harm import CapacityLimit
 from faults.fail_launch import noticed
 
 _WORDS = "InsufficientInstanceCapacity: all capacity of this type in this zone is in use"
+_RECORDING_S = 0.5  # the refusal of a part of a request is recorded before the launch of the rest
 
 
 class LimitCapacity(Fault):
@@ -36,7 +36,7 @@ class LimitCapacity(Fault):
         await site.cluster.fault_launches(limit, effect_id=site.effect_id, lease_s=site.lease_s)
 
     async def probe(self, site: Site) -> Effect:
-        """Looks for a refusal that the autoscaler noticed, while the cluster never had more than the limit."""
+        """Looks for a refusal that the autoscaler noticed, while there were never more instances than the limit."""
         refusals = [
             (record.t_s, event)
             for record, event in site.history.of(NodeLaunchFailed, since_s=site.injected_s)
@@ -45,26 +45,28 @@ class LimitCapacity(Fault):
         if not refusals:
             return Effect(outcome="unknown", detail="no launch beyond the limit was asked for")
         refused = sum(event.count for _, event in refusals)
-        peak = self._peak(site, until_s=refusals[-1][0])
-        measured = float(peak)
         asked = float(self.at_most)
-        if peak > max(self.at_most, self._peak(site, until_s=site.injected_s)):
-            detail = f"{refused} refused, but there were {peak} instances of a type"
+        most = {
+            event.node_type: max(self.at_most, _there(site, event.node_type, site.injected_s)) for _, event in refusals
+        }
+        there = {kind: _there(site, kind, refusals[-1][0] + _RECORDING_S) for kind in most}
+        measured = float(max(there.values()))
+        if above := [kind for kind in there if there[kind] > most[kind]]:
+            detail = f"{refused} refused, but there were {there[above[0]]} instances of type {above[0]}"
             return Effect(outcome="no_effect", detail=detail, asked=asked, measured=measured, unit="instances")
         if not noticed(site):
             return Effect(outcome="unknown", detail=f"{refused} refused, but the autoscaler has not said so")
-        detail = f"the autoscaler saw {refused} launches refused with {peak} instances there"
+        told = ", ".join(f"{count} of type {kind}" for kind, count in sorted(there.items()))
+        detail = f"the autoscaler saw {refused} launches refused with {told} there"
         return Effect(outcome="took_effect", detail=detail, asked=asked, measured=measured, unit="instances")
 
-    def _peak(self, site: Site, *, until_s: float) -> int:
-        """The most instances of a limited type that a sample showed, from the last before the injection on."""
-        started = {event.node: event.node_type for _, event in site.history.of(NodeStarted)}
-        types = started | {event.node: event.node_type for _, event in site.history.of(NodeJoined)}
-        samples = [(record.t_s, sample) for record, sample in site.history.of(ClusterSampled) if record.t_s <= until_s]
-        before = [sample for t_s, sample in samples if t_s <= site.injected_s][-1:]
-        counts = [
-            Counter(kind for node in sample.cloud if (kind := types.get(node)) is not None)
-            for sample in [*before, *(sample for t_s, sample in samples if t_s > site.injected_s)]
-        ]
-        limited = [self.node_type] if self.node_type else sorted(set(types.values()) - {"head"})
-        return max((count[kind] for count in counts for kind in limited), default=0)
+
+def _there(site: Site, node_type: str, at_s: float) -> int:
+    """How many instances of a type there were at a moment."""
+    events = [
+        *site.history.of(NodeLaunching),
+        *site.history.of(NodeStarted),
+        *site.history.of(NodeJoined),
+    ]
+    born = {event.node for record, event in events if event.node_type == node_type and record.t_s <= at_s}
+    return len(born - {event.node for record, event in site.history.of(NodeTerminated) if record.t_s <= at_s})

@@ -238,7 +238,10 @@ class Launching:
         instance = self._ledger.find(instance_id)
         if instance is None or instance.state == "terminated":
             return
-        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance_id))
+        over = [effect.effect_id for effect in self._ledger.effects_on(instance_id)]
+        self._ledger.drop_effects(over)
+        for effect_id in over:
+            self._deviations.settle(effect_id)
         self._ledger.put(instance.model_copy(update={"state": "terminated"}))
         # Whoever is first to see it go: a node that was killed ended by that.
         self._journal.append(NodeTerminated(node=instance.node, cause="killed" if instance.killed else cause))

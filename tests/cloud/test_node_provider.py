@@ -186,12 +186,13 @@ def test_an_api_out_of_reach_answers_ray_nothing_and_the_runner_everything(
 ) -> None:
     [name] = provider.create_node({"node_type": "gpu"}, {}, 1)
     service.do(service.sky.cloud.apply("e", Outage(mode="unreachable"), lease_s=60.0))
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: provider.non_terminated_nodes({}),
         lambda: provider.create_node({"node_type": "gpu"}, {}, 1),
         lambda: provider.terminate_node(name),
         lambda: provider.set_node_tags(name, {"a": "1"}),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(CloudUnreachable, match="no answer"):
             call()
     assert seen_by_the_runner(service) == ["head", name]
@@ -205,7 +206,11 @@ def test_an_instance_the_cloud_lost_exists_for_the_runner_only(service: Service,
     service.do(service.sky.cloud.apply("e", Omission(lost=True), lease_s=60.0, node="w1"))
     assert provider.non_terminated_nodes({}) == ["head"]
     assert provider.is_terminated(name)
-    for call in (lambda: provider.terminate_node(name), lambda: provider.set_node_tags(name, {"a": "1"})):
+    calls: list[Callable[[], None]] = [
+        lambda: provider.terminate_node(name),
+        lambda: provider.set_node_tags(name, {"a": "1"}),
+    ]
+    for call in calls:
         with pytest.raises(CloudRefused, match=r"404 .*does not exist"):
             call()
     assert seen_by_the_runner(service) == ["head", name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.events import AutoscalerLogged, ClusterSampled, Event, NodeLaunchFailed, NodeStarted
+from chaos.events import AutoscalerLogged, Event, NodeLaunchFailed, NodeStarted, NodeTerminated
 from chaos.harm import CapacityLimit
 from faults.limit_capacity import LimitCapacity
 from tests.doubles import FakeCluster, site_of
@@ -18,9 +18,8 @@ def refused(at_s: float = 12.0, node_type: str = "gpu", reason: str = WORDS) -> 
 
 
 def there(at_s: float, *names: str) -> list[tuple[float, Event]]:
-    """Nodes that began at some time, and a sample with them."""
-    began = [(at_s - 0.1, NodeStarted(node=name, node_type="gpu", instance=f"i-{name}")) for name in names]
-    return [*began, (at_s, ClusterSampled(reachable=True, cloud=dict.fromkeys(("head", *names), "running")))]
+    """Nodes that began at some time."""
+    return [(at_s, NodeStarted(node=name, node_type="gpu", instance=f"i-{name}")) for name in names]
 
 
 async def test_the_cloud_is_told_its_limit() -> None:
@@ -32,7 +31,7 @@ async def test_the_cloud_is_told_its_limit() -> None:
 async def test_a_noticed_refusal_at_the_limit_is_the_proof() -> None:
     seen = await LimitCapacity(at_most=1).probe(site_of(FakeCluster(), events=[*there(11.0, "w1"), refused(), NOTICED]))
     assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 1.0, 1.0, "instances")
-    assert seen.detail == "the autoscaler saw 2 launches refused with 1 instances there"
+    assert seen.detail == "the autoscaler saw 2 launches refused with 1 of type gpu there"
 
 
 async def test_more_than_the_limit_is_no_effect_unless_they_were_there_before() -> None:
@@ -42,6 +41,12 @@ async def test_more_than_the_limit_is_no_effect_unless_they_were_there_before() 
     assert (seen.outcome, seen.measured) == ("no_effect", 2.0)
     before = [*there(9.0, "w1", "w2"), *there(11.0, "w1", "w2"), refused(), NOTICED]
     assert (await fault.probe(site_of(FakeCluster(), events=before))).outcome == "took_effect"
+
+
+async def test_what_is_gone_no_longer_counts() -> None:
+    gone: tuple[float, Event] = (11.5, NodeTerminated(node="w1", cause="autoscaler"))
+    events = [*there(11.0, "w1"), gone, *there(11.8, "w2"), refused(), NOTICED]
+    assert (await LimitCapacity(at_most=1).probe(site_of(FakeCluster(), events=events))).outcome == "took_effect"
 
 
 @pytest.mark.parametrize(
