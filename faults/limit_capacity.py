@@ -63,10 +63,8 @@ class LimitCapacity(Fault):
 
 def _there(site: Site, node_type: str, at_s: float) -> int:
     """How many instances of a type there were at a moment."""
-    events = [
-        *site.history.of(NodeLaunching),
-        *site.history.of(NodeStarted),
-        *site.history.of(NodeJoined),
-    ]
-    born = {event.node for record, event in events if event.node_type == node_type and record.t_s <= at_s}
+    launched = [(r, e.node, e.node_type) for r, e in site.history.of(NodeLaunching)]
+    started = [(r, e.node, e.node_type) for r, e in site.history.of(NodeStarted)]
+    joined = [(r, e.node, e.node_type) for r, e in site.history.of(NodeJoined)]
+    born = {node for record, node, kind in launched + started + joined if kind == node_type and record.t_s <= at_s}
     return len(born - {event.node for record, event in site.history.of(NodeTerminated) if record.t_s <= at_s})
