@@ -28,21 +28,21 @@ async def test_the_cloud_is_told_to_keep_ray_out() -> None:
 
 
 async def test_running_for_longer_than_a_join_takes_is_the_proof() -> None:
-    events = [(1.0, BASELINE), STARTED, running(17.5)]
+    events = [(1.0, BASELINE), STARTED, running(19.0)]
     seen = await ZombieLaunch().probe(site_of(FakeCluster(), events=events))
-    assert (seen.outcome, seen.measured, seen.unit) == ("took_effect", 6.5, "s")
-    assert seen.detail == "w4 ran and did not join; a node takes 5.0 s"
+    assert (seen.outcome, seen.measured, seen.unit) == ("took_effect", 8.0, "s")
+    assert seen.detail == "w4 ran, and did not join within 7.5 s"
 
 
 @pytest.mark.parametrize(
     "events",
     [
         pytest.param([], id="no sample"),
-        pytest.param([(1.0, BASELINE), STARTED, running(15.0)], id="not yet"),
-        pytest.param([(1.0, BASELINE), STARTED, JOINED, running(18.0)], id="joined"),
-        pytest.param([(1.0, BASELINE), STARTED, running(18.0, "stopping")], id="ending"),
-        pytest.param([STARTED, running(18.0)], id="without a baseline"),
-        pytest.param([(1.0, BASELINE), (9.0, STARTED[1]), running(18.0)], id="began before"),
+        pytest.param([(1.0, BASELINE), STARTED, running(18.0)], id="not yet"),
+        pytest.param([(1.0, BASELINE), STARTED, JOINED, running(19.0)], id="joined"),
+        pytest.param([(1.0, BASELINE), STARTED, running(19.0, "stopping")], id="ending"),
+        pytest.param([STARTED, running(20.0)], id="without a baseline"),
+        pytest.param([(1.0, BASELINE), (9.0, STARTED[1]), running(19.0)], id="began before"),
     ],
 )
 async def test_anything_less_is_unknown(events: list[tuple[float, Event]]) -> None:
@@ -51,7 +51,7 @@ async def test_anything_less_is_unknown(events: list[tuple[float, Event]]) -> No
 
 async def test_it_is_healed_when_no_zombie_runs_any_more() -> None:
     cluster, fault = FakeCluster(), ZombieLaunch()
-    site = site_of(cluster, events=[(1.0, BASELINE), STARTED, running(17.5)])
+    site = site_of(cluster, events=[(1.0, BASELINE), STARTED, running(19.0)])
     cluster.members["w4"] = node_named("w4")
     await fault.inject(site)
     await fault.heal(site)

@@ -27,7 +27,7 @@ INJECTIONS = {
     "partial_launch": "{fault: partial_launch, at_s: 0, duration_s: 6}",
     "lose_launch_reply": "{fault: lose_launch_reply, requests: 1, at_s: 0, duration_s: 6}",
     "duplicate_launch": "{fault: duplicate_launch, count: 1, at_s: 0, duration_s: 6}",
-    "zombie_launch": "{fault: zombie_launch, count: 1, at_s: 0, duration_s: 10}",
+    "zombie_launch": "{fault: zombie_launch, count: 1, at_s: 0, duration_s: 12}",
     "slow_join": "{fault: slow_join, delay_s: 4, count: 1, at_s: 0, duration_s: 6}",
     "fail_terminate": "{fault: fail_terminate, on: {progress_percent: 60}, duration_s: 12}",
     "delay_terminate": "{fault: delay_terminate, delay_s: 3, on: {progress_percent: 60}, duration_s: 12}",
