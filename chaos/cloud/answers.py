@@ -98,7 +98,7 @@ class Answers:
 
     def listed(self) -> list[Instance]:
         """The instances as a listing shows them."""
-        truth = self._ledger.instances()
+        truth = [item for item in self._ledger.instances() if not item.lost]
         shown = self._stale(truth)
         for effect, omission in self._in_force(Omission):
             kept = [item for item in shown if item.instance != effect.instance]
@@ -116,13 +116,17 @@ class Answers:
         Raises:
             ApiError: it is.
         """
+        instance = self._ledger.find(instance_id)
+        lost = instance is not None and instance.lost
         for effect, omission in self._in_force(Omission):
             if omission.lost and effect.instance == instance_id:
                 self._deviations.note(effect.effect_id, "not_found", instance_id)
-                raise ApiError(
-                    f"InvalidInstanceID.NotFound: the instance ID {instance_id!r} does not exist",
-                    status=HTTPStatus.NOT_FOUND,
-                )
+                lost = True
+        if lost:
+            raise ApiError(
+                f"InvalidInstanceID.NotFound: the instance ID {instance_id!r} does not exist",
+                status=HTTPStatus.NOT_FOUND,
+            )
 
     def check_termination(self, instance_id: str) -> None:
         """Returns unless the termination of an instance is to be refused.

@@ -31,7 +31,8 @@ class Fate(Value):
 class Instance(Value):
     """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs.
 
-    Its end waits until `end_at_monotonic_s`, but not longer than the effect `end_held_by` is in force.
+    The API never knows again of one that is `lost`. Its end waits until `end_at_monotonic_s`, but not longer than the
+    effect `end_held_by` is in force.
     """
 
     instance: str
@@ -47,6 +48,7 @@ class Instance(Value):
     end_at_monotonic_s: float = 0.0
     end_held_by: str = ""
     killed: bool = False
+    lost: bool = False
 
 
 class ActiveEffect(Value):

@@ -129,7 +129,7 @@ class Launching:
     def lifted(self, effect: ActiveEffect) -> None:
         """An effect is over: what the Cloud had lost, and what Ray never starts on, is ended."""
         if isinstance(effect.harm, Omission) and effect.harm.lost:
-            self._reclaim(effect.instance)
+            self._reclaim(effect.instance, lost=True)
         for instance in self._ledger.running():
             if instance.fate.rayless == effect.effect_id:
                 self._reclaim(instance.instance)
@@ -197,11 +197,11 @@ class Launching:
     def _in_force(self, effect_id: str) -> bool:
         return self._ledger.effect(effect_id) is not None
 
-    def _reclaim(self, instance_id: str) -> None:
+    def _reclaim(self, instance_id: str, *, lost: bool = False) -> None:
         """Ends an instance nobody asked to end."""
         instance = self._ledger.find(instance_id)
         if instance is not None and instance.state == "running":
-            self._ledger.put(instance.model_copy(update={"state": "stopping", "killed": True}))
+            self._ledger.put(instance.model_copy(update={"state": "stopping", "killed": True, "lost": lost}))
             self._spawn(self._end(instance_id))
 
     def _boot_failed(self, instance_id: str, reason: str) -> None:

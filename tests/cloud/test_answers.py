@@ -77,6 +77,10 @@ async def test_an_instance_that_is_lost_does_not_exist_and_ends_with_its_effect(
         check("i-00001")
     assert "h3" in sky.driver.running
     await sky.cloud.undo("e")
+    assert truth(sky) == ["head", "i-00001", "i-00002"]  # it is about to end
+    assert listed(sky) == ["head", "i-00001"]
+    with pytest.raises(ApiError, match="'i-00002' does not exist"):
+        sky.cloud.answers.check_exists("i-00002")
     await settle()
     assert truth(sky) == ["head", "i-00001"]
     assert (await sky.events())[-1] == NodeTerminated(node="w2", cause="killed")

@@ -38,6 +38,18 @@ INJECTIONS = {
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
+# What some faults need in place of WORKLOAD: a scale-down while there is load; a Ray that soon gives up an instance on
+# which it sees no node of its own.
+SCALING_DOWN = WORKLOAD.replace("batches: 16}", "batches: 8}, {tasks: 0, pause_s: 12}, {tasks: 1, batches: 4}")
+GIVING_UP = WORKLOAD.replace(
+    "schedule:", '  ray_environment: {RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15"}\nschedule:'
+)
+RUNS = {
+    "fail_terminate": SCALING_DOWN,
+    "delay_terminate": SCALING_DOWN,
+    "omit_from_listing": GIVING_UP,
+    "stale_listing": GIVING_UP,
+}
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
     for kind, cluster in CLUSTERS.items()
@@ -52,7 +64,7 @@ def test_every_fault_has_a_case() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 async def test_contract(lab: Lab, kind: str, name: str) -> None:
-    spec = lab.spec(f"{WORKLOAD}  - {INJECTIONS[name]}\n", kind)
+    spec = lab.spec(f"{RUNS.get(name, WORKLOAD)}  - {INJECTIONS[name]}\n", kind)
     results = await lab.run(spec)
     history = results.history
     assert len(history.of(FaultInjected)) == 1, results.report
