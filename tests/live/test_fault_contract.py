@@ -38,17 +38,27 @@ INJECTIONS = {
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
-# What some faults need in place of WORKLOAD: a scale-down while there is load; a Ray that soon gives up an instance on
-# which it sees no node of its own.
-SCALING_DOWN = WORKLOAD.replace("batches: 16}", "batches: 8}, {tasks: 0, pause_s: 12}, {tasks: 1, batches: 4}")
+# What some faults need in place of WORKLOAD: a scale-down while there is load; an autoscaler that soon gives up what it
+# takes for a launch that never comes, so that the cluster is as it was for the next case.
+SCALING_DOWN = WORKLOAD.replace("batches: 16}", "batches: 8}, {tasks: 0, pause_s: 10}, {tasks: 1, batches: 4}")
 GIVING_UP = WORKLOAD.replace(
-    "schedule:", '  ray_environment: {RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15"}\nschedule:'
+    "schedule:",
+    """  ray_environment:
+    RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15"
+    RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S: "15"
+schedule:""",
 )
 RUNS = {
     "fail_terminate": SCALING_DOWN,
     "delay_terminate": SCALING_DOWN,
     "omit_from_listing": GIVING_UP,
     "stale_listing": GIVING_UP,
+}
+# The checks that Ray may fail under a fault, by what docs/track-record.md has found (12 and 13); everything else holds.
+FINDINGS = {
+    "vanish_node": {"no_overshoot"},
+    "omit_from_listing": {"no_overshoot"},
+    "stale_listing": {"no_overshoot", "no_leaked_nodes", "scale_up_converges"},
 }
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
@@ -73,4 +83,5 @@ async def test_contract(lab: Lab, kind: str, name: str) -> None:
     assert len(healed) == int(faults.ALL[name].lasts)
     assert all(event.proven for _, event in healed), results.report
     assert [event.leftovers for _, event in history.of(CleanlinessChecked)] == [()]
-    assert results.judgement == "pass", results.report
+    amiss = {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"}
+    assert amiss <= FINDINGS.get(name, set()), results.report
