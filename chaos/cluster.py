@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import DeviceFault, LaunchFault, NetworkShape
+from chaos.harm import AnswerHarm, DeviceFault, LaunchHarm, NetworkShape
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -146,10 +146,19 @@ class PausesNodes(Protocol):
 
 @runtime_checkable
 class FaultsLaunches(Protocol):
-    """The Cloud can be made to launch late or not at all."""
+    """The Cloud can be made to launch late, not at all, or otherwise than it was asked to."""
 
-    async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
+    async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Applies to launches asked for from now on, until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class FaultsAnswers(Protocol):
+    """The Cloud can be made to answer Ray otherwise than it is, on all instances or on a node's."""
+
+    async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Applies to Ray's calls from now on, until undone or the lease ends; nobody else's calls are harmed."""
         ...
 
 

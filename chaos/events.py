@@ -119,6 +119,22 @@ class NodeLaunchFailed(Value):
     node: str | None = None
 
 
+class CloudAnsweredWrong(Value):
+    """The Cloud, under an effect, really answered Ray otherwise than it was: `count` times since it last said so.
+
+    Recorded by the side that answers, at most once a second for each effect. `how`: the call got no answer
+    (`unreachable`), an error in place of one (`failed`), or one that came late (`slow`); a listing was old (`stale`) or
+    without an instance there is (`omitted`); an instance there is was said not to exist (`not_found`); a termination
+    was refused (`not_terminated`); a launch was carried out and answered with an error (`reply_lost`).
+    """
+
+    kind: Literal["cloud.answered_wrong"] = "cloud.answered_wrong"
+    effect: str
+    how: Literal["unreachable", "failed", "slow", "stale", "omitted", "not_found", "not_terminated", "reply_lost"]
+    count: int = 1
+    detail: str = ""
+
+
 class NodeTerminating(Value):
     """The autoscaler asked the Cloud to end this node."""
 
@@ -433,6 +449,7 @@ Event: TypeAlias = Annotated[
     | NodeLaunching
     | NodeStarted
     | NodeLaunchFailed
+    | CloudAnsweredWrong
     | NodeTerminating
     | NodeTerminated
     | NodeJoined

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from chaos.cluster import Cluster, UndoesEffects
-from chaos.events import Outcome
+from chaos.events import CloudAnsweredWrong, Outcome, RunOpened
 from chaos.history import History
 from chaos.value import Value
 
@@ -54,6 +54,20 @@ class Site:
         """The lasting effects this injection makes: one for each victim, or one where there are no victims."""
         return tuple(self.effect_for(victim) for victim in self.victims) or (self.effect_id,)
 
+    @property
+    def stream(self) -> str:
+        """The name of this injection's own stream of randomness: the same in every run with the same seed."""
+        opened = self.history.first(RunOpened)
+        if opened is None:
+            return self.effect_id
+        _, run = opened
+        return f"{run.seed}/{self.effect_id.removeprefix(f'{run.run_id}.')}"
+
+    def answered_wrong(self, how: str) -> int:
+        """How often the Cloud really answered Ray so under this injection's effects."""
+        events = self.history.of(CloudAnsweredWrong, since_s=self.injected_s)
+        return sum(event.count for _, event in events if event.how == how and event.effect in self.effect_ids)
+
     def effect_for(self, victim: str) -> str:
         """The id of the lasting effect on one victim."""
         return f"{self.effect_id}.{victim}"
@@ -70,17 +84,18 @@ class Fault(Value, ABC):
     """One kind of harm.
 
     `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
-    it sets any. `acts_on` says whether targets are nodes or the Cloud's launches. A fault that `lasts` takes a duration
-    and is healed; `effect_within_s` bounds how long after the injection (for launch faults: after the healing) the
-    effect may still show, `measure_within_s` how long `measure_before` may take. `fatal_to` are the mainstays that it
-    ends when it hits them: a system that has nothing to bring them back is not expected to survive that.
+    it sets any. `acts_on` says whether targets are nodes, the Cloud's launches, or the Cloud itself. A fault that
+    `lasts` takes a duration and is healed; `effect_within_s` bounds how long after the injection (for faults of the
+    Cloud and its launches: after the healing) the effect may still show, `measure_within_s` how long `measure_before`
+    may take. `fatal_to` are the mainstays that it ends when it hits them: a system that has nothing to bring them back
+    is not expected to survive that.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[tuple[type, ...]]
     shapes: ClassVar[tuple[str, ...]] = ()
-    acts_on: ClassVar[Literal["nodes", "launches"]]
+    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]]
     lasts: ClassVar[bool]
     effect_within_s: ClassVar[float] = 30.0
     measure_within_s: ClassVar[float] = 2.0

@@ -23,12 +23,14 @@ class Form:
 _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("local", "KillsNodes"): (Form("SIGKILL to the node's processes"),),
     ("local", "PausesNodes"): (Form("SIGSTOP to the node's processes"),),
-    ("local", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
+    ("local", "FaultsLaunches"): (Form("the Cloud launches late, otherwise, or not at all"),),
+    ("local", "FaultsAnswers"): (Form("the Cloud answers Ray otherwise than it is"),),
     ("compose", "KillsNodes"): (Form("the container is killed"),),
     ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
-    ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
-    ("local", "FaultsDevices"): (Form("at the workload's device boundary; real on CUDA where it can be done"),),
-    ("compose", "FaultsDevices"): (Form("at the workload's device boundary; real on CUDA where it can be done"),),
+    ("local", "FaultsDevices"): (Form("at the workload's device boundary (real on CUDA where that can be)"),),
+    ("compose", "FaultsDevices"): (Form("at the workload's device boundary (real on CUDA where that can be)"),),
+    ("compose", "FaultsLaunches"): (Form("the Cloud launches late, otherwise, or not at all"),),
+    ("compose", "FaultsAnswers"): (Form("the Cloud answers Ray otherwise than it is"),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
         Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),

@@ -41,6 +41,7 @@ class DeviceFault(Value):
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
+    With `up_to_s` each delay is drawn, evenly between `delay_s` and that, and the same again from the same `stream`.
     It hits the first `count` instances asked for, and no more, however many one request asks for.
     """
 
@@ -48,9 +49,97 @@ class LaunchFault(Value):
     node_type: str | None = None
     count: int | None = Field(default=None, ge=1)
     delay_s: float = Field(default=0.0, ge=0.0)
+    up_to_s: float | None = Field(default=None, ge=0.0)
+    stream: str = ""
     error: str | None = None
 
 
+class CapacityLimit(Value):
+    """There are at most `at_most` instances of each type (or of one `node_type`) at a time; more get `error`."""
+
+    kind: Literal["capacity_limit"] = "capacity_limit"
+    node_type: str | None = None
+    at_most: int = Field(ge=0)
+    error: str
+
+
+class PartialLaunch(Value):
+    """Of each request for several instances a `share`, at most `at_most`, is launched; the rest is answered `error`."""
+
+    kind: Literal["partial_launch"] = "partial_launch"
+    node_type: str | None = None
+    share: float = Field(gt=0.0, lt=1.0)
+    at_most: int | None = Field(default=None, ge=1)
+    error: str
+
+
+class LostReply(Value):
+    """A request is carried out, and answered `error`; so are the first `requests`."""
+
+    kind: Literal["lost_reply"] = "lost_reply"
+    node_type: str | None = None
+    requests: int | None = Field(default=None, ge=1)
+    error: str
+
+
+class DuplicatedLaunch(Value):
+    """For each of the first `count` instances asked for, two are launched; the answer names one."""
+
+    kind: Literal["duplicated_launch"] = "duplicated_launch"
+    node_type: str | None = None
+    count: int | None = Field(default=None, ge=1)
+
+
+class LateRay(Value):
+    """The first `count` instances asked for run, and Ray starts on them `delay_s` later; without a delay, never.
+
+    Instances on which Ray never starts are ended with the effect.
+    """
+
+    kind: Literal["late_ray"] = "late_ray"
+    node_type: str | None = None
+    count: int | None = Field(default=None, ge=1)
+    delay_s: float | None = Field(default=None, gt=0.0)
+
+
+class TerminationFault(Value):
+    """Terminations are answered `error`, or accepted and carried out `delay_s` later, at the latest with the effect."""
+
+    kind: Literal["termination_fault"] = "termination_fault"
+    delay_s: float = Field(default=0.0, ge=0.0)
+    error: str | None = None
+
+
+class Omission(Value):
+    """An instance is missing from the first `answers` listings, or from all.
+
+    One that is `lost` is also said not to exist when it is asked for, and is ended with the effect.
+    """
+
+    kind: Literal["omission"] = "omission"
+    answers: int | None = Field(default=None, ge=1)
+    lost: bool = False
+
+
+class StaleListing(Value):
+    """Listings show what was `age_s` ago; without an age, what was when the effect came into force."""
+
+    kind: Literal["stale_listing"] = "stale_listing"
+    age_s: float | None = Field(default=None, gt=0.0)
+
+
+class Outage(Value):
+    """Calls are not answered, answered `delay_s` late, or `percent` of them with an error, drawn from a `stream`."""
+
+    kind: Literal["outage"] = "outage"
+    mode: Literal["unreachable", "slow", "failing"]
+    delay_s: float = Field(default=0.0, ge=0.0)
+    percent: float = Field(default=100.0, gt=0.0, le=100.0)
+    stream: str = ""
+
+
 NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault
-CloudHarm: TypeAlias = LaunchFault
+LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
+AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage
+CloudHarm: TypeAlias = LaunchHarm | AnswerHarm
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

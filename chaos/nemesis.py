@@ -189,7 +189,7 @@ class Nemesis:
     async def _probe(self, injection: Injection, site: Site, heal_due_s: float | None) -> None:
         fault = injection.fault
         limit_s = (
-            heal_due_s if fault.acts_on == "launches" and heal_due_s else site.injected_s
+            heal_due_s if fault.acts_on in ("launches", "cloud") and heal_due_s else site.injected_s
         ) + fault.effect_within_s
         while True:
             try:
@@ -214,7 +214,7 @@ class Nemesis:
 
     def _over(self, acts_on: str, heal_due_s: float | None) -> bool:
         """Whether nothing more can be seen: harm to nodes is healed, or the load that asks for launches has ended."""
-        if acts_on == "launches":
+        if acts_on in ("launches", "cloud"):
             return self._ending.is_set()
         return heal_due_s is not None and (self._ending.is_set() or self._clock.now_s() >= heal_due_s)
 

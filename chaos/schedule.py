@@ -90,6 +90,8 @@ class Injection(Frame):
             raise ValueError(f"{fault.name} needs a target: w1, oldest, newest, random, all or head")
         if fault.acts_on == "launches" and self.target is not None:
             raise ValueError(f"{fault.name} acts on launches, not on nodes: use node_type instead of target")
+        if fault.acts_on == "cloud" and self.target is not None:
+            raise ValueError(f"{fault.name} acts on the cloud, not on nodes: leave target out")
         return self
 
     @property

@@ -6,13 +6,25 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from chaos.fault import Fault
+from faults.cloud_outage import CloudOutage
 from faults.delay_launch import DelayLaunch
+from faults.delay_terminate import DelayTerminate
+from faults.duplicate_launch import DuplicateLaunch
 from faults.fail_launch import FailLaunch
+from faults.fail_terminate import FailTerminate
 from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
 from faults.kill_node import KillNode
+from faults.limit_capacity import LimitCapacity
+from faults.lose_launch_reply import LoseLaunchReply
+from faults.omit_from_listing import OmitFromListing
+from faults.partial_launch import PartialLaunch
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
+from faults.slow_join import SlowJoin
+from faults.stale_listing import StaleListing
 from faults.throttle_network import ThrottleNetwork
+from faults.vanish_node import VanishNode
+from faults.zombie_launch import ZombieLaunch
 
 ALL: Mapping[str, type[Fault]] = MappingProxyType(
     {
@@ -22,6 +34,18 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             PauseNode,
             DelayLaunch,
             FailLaunch,
+            LimitCapacity,
+            PartialLaunch,
+            LoseLaunchReply,
+            DuplicateLaunch,
+            ZombieLaunch,
+            SlowJoin,
+            FailTerminate,
+            DelayTerminate,
+            VanishNode,
+            OmitFromListing,
+            StaleListing,
+            CloudOutage,
             ThrottleNetwork,
             PartitionNetwork,
             GpuOutOfMemory,

@@ -12,7 +12,7 @@ from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed
 from chaos.fault import Effect, Fault, Site
 from chaos.harm import LaunchFault
 
-_WORDS = MappingProxyType(
+WORDS = MappingProxyType(
     {
         "insufficient_capacity": "InsufficientInstanceCapacity: there is no capacity of this type in this zone",
         "quota_exceeded": "VcpuLimitExceeded: you have requested more vCPU capacity than your current limit",
@@ -39,7 +39,7 @@ class FailLaunch(Fault):
     async def inject(self, site: Site) -> None:
         """Tells the Cloud to refuse launches."""
         assert isinstance(site.cluster, FaultsLaunches)
-        fault = LaunchFault(node_type=self.node_type, count=self.count, error=_WORDS[self.reason])
+        fault = LaunchFault(node_type=self.node_type, count=self.count, error=WORDS[self.reason])
         await site.cluster.fault_launches(fault, effect_id=site.effect_id, lease_s=site.lease_s)
 
     async def probe(self, site: Site) -> Effect:
@@ -47,17 +47,22 @@ class FailLaunch(Fault):
         refused = sum(
             event.count
             for _, event in site.history.of(NodeLaunchFailed, since_s=site.injected_s)
-            if event.reason == _WORDS[self.reason] and self.node_type in (None, event.node_type)
+            if event.reason == WORDS[self.reason] and self.node_type in (None, event.node_type)
         )
         if not refused:
             return Effect(outcome="unknown", detail="no launch was asked for while in force")
-        logged = any(
-            event.about == "launch_failed" or "ALLOCATION_FAILED" in event.text
-            for _, event in site.history.of(AutoscalerLogged, since_s=site.injected_s)
-        )
-        reported = any(event.autoscaler_failed for _, event in site.history.of(ClusterSampled, since_s=site.injected_s))
-        if not (logged or reported):
+        if not noticed(site):
             return Effect(outcome="unknown", detail=f"{refused} refused, but the autoscaler has not said so")
         return Effect(
             outcome="took_effect", detail=f"the autoscaler saw {refused} launches fail", measured=float(refused)
         )
+
+
+def noticed(site: Site) -> bool:
+    """Whether Ray's autoscaler said that a launch failed: in its log, or in the failures it reports to the GCS."""
+    logged = any(
+        event.about == "launch_failed" or "ALLOCATION_FAILED" in event.text
+        for _, event in site.history.of(AutoscalerLogged, since_s=site.injected_s)
+    )
+    reported = any(event.autoscaler_failed for _, event in site.history.of(ClusterSampled, since_s=site.injected_s))
+    return logged or reported

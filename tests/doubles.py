@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
+    FaultsAnswers,
     FaultsDevices,
     FaultsLaunches,
     KillsNodes,
@@ -22,9 +23,9 @@ from chaos.cluster import (
     Vitals,
 )
 from chaos.errors import InjectionError
-from chaos.events import Event
+from chaos.events import Event, RunOpened
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import DeviceFault, LaunchFault, NetworkShape
+from chaos.harm import AnswerHarm, CloudHarm, DeviceFault, LaunchFault, LaunchHarm, NetworkShape
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -145,7 +146,7 @@ class FakeCluster:
         self.before: Callable[[str], None] = lambda _: None
         self.open_mbit = OPEN_MBIT
         self.harmless = False
-        self.effects: dict[str, tuple[str, bool, NetworkShape | None, LaunchFault | None]] = {}
+        self.effects: dict[str, tuple[str, bool, NetworkShape | None, CloudHarm | None]] = {}
         self.members: dict[str, Node] = {"head": node_named("head")}
         for ordinal in range(1, workers + 1):
             self.members[f"w{ordinal}"] = node_named(f"w{ordinal}")
@@ -225,7 +226,14 @@ class FakeCluster:
         paused = not self.harmless and any(effect[0] == node and effect[1] for effect in self.effects.values())
         return Vitals(processes=3, stopped=3 if paused else 0, cpu_s=1.0)
 
-    async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
+    async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Notes the fault."""
+        await self._called("fault_answers", effect_id, f"{lease_s:g}", node)
+        if node:
+            self._live(node)
+        self.effects[effect_id] = (node, False, None, fault)
+
+    async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Notes the fault."""
         await self._called("fault_launches", effect_id, f"{lease_s:g}")
         self.effects[effect_id] = ("", False, None, fault)
@@ -275,8 +283,8 @@ CAPABILITIES: tuple[type, ...] = (
     UndoesEffects,
     KillsNodes,
     PausesNodes,
-    FaultsDevices,
     FaultsLaunches,
+    FaultsAnswers,
     FaultsDevices,
     ShapesNetworks,
 )
@@ -363,6 +371,11 @@ def site_of(
     )
 
 
+def opened(*, seed: int = 1) -> RunOpened:
+    """The beginning of the run `run`."""
+    return RunOpened(run_id="run", seed=seed, cluster="fake", schedule_hash="", spec={}, versions={})
+
+
 def unknown(detail: str = "not yet") -> Effect:
     """A probe that cannot tell."""
     return Effect(outcome="unknown", detail=detail)
@@ -378,6 +391,7 @@ __all__ = [
     "fake",
     "injected",
     "node_named",
+    "opened",
     "settle",
     "site_of",
     "unknown",

@@ -38,6 +38,7 @@ from chaos.events import (
     FaultInjected,
     FaultProbed,
     NodeDied,
+    NodeJoined,
     NodeLaunchFailed,
     NodeTerminated,
     NodeView,
@@ -112,9 +113,13 @@ def explained(facts: Facts) -> tuple[Explained, ...]:
 
 
 def losses(facts: Facts) -> tuple[Loss, ...]:
-    """Workers lost before the cluster was stopped, by time; those the autoscaler retired for idleness are none."""
+    """Workers lost before the cluster was stopped, by time.
+
+    None is one the autoscaler retired for idleness, nor an instance killed before it had joined.
+    """
     gone: dict[str, list[Record]] = {}
     until_s = facts.watched_to_s
+    joined = {event.node for _, event in facts.history.of(NodeJoined)}
     views = _last_views(facts)
     for record in sorted(facts.history, key=lambda r: r.t_s):
         event = record.event
@@ -123,6 +128,8 @@ def losses(facts: Facts) -> tuple[Loss, ...]:
         if isinstance(event, NodeTerminated) and event.cause in ("autoscaler", "down"):
             continue
         killed = isinstance(event, NodeTerminated) and event.cause == "killed"
+        if killed and event.node not in joined:
+            continue  # an instance that was no worker yet
         if killed or event.node in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
             gone.setdefault(event.node, []).append(record)
     found = []

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import structlog
 
+from chaos.cloud.answers import Answers, Deviations
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.driver import NodeDriver
 from chaos.cloud.harming import Harming
@@ -29,9 +30,18 @@ class Cloud:
         self._driver = driver
         self._ledger = Ledger(state)
         self.journal = journal
-        self._harming = Harming(self._ledger, driver)
+        self._deviations = Deviations(journal)
+        self.answers = Answers(self._ledger, self._deviations)
+        self._harming = Harming(self._ledger, driver, lifted=self._lifted)
         self._launching = Launching(
-            config, self._ledger, driver, self._harming, journal, launch_for=launch_for, spawn=self._spawn
+            config,
+            self._ledger,
+            driver,
+            self._harming,
+            journal,
+            self._deviations,
+            launch_for=launch_for,
+            spawn=self._spawn,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         lease_s = config.first_lease_s
@@ -144,6 +154,10 @@ class Cloud:
         self._ledger.clear()
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _lifted(self, effect: ActiveEffect) -> None:
+        self._launching.lifted(effect)
+        self._deviations.settle(effect.effect_id)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -20,9 +21,10 @@ POLL_S = 0.25
 class Harming:
     """Applies, enforces and undoes the harm in a ledger."""
 
-    def __init__(self, ledger: Ledger, driver: NodeDriver) -> None:
+    def __init__(self, ledger: Ledger, driver: NodeDriver, *, lifted: Callable[[ActiveEffect], None]) -> None:
         self._ledger = ledger
         self._driver = driver
+        self._lifted = lifted
         self._node_locks: dict[str, asyncio.Lock] = {}
         self._log = structlog.get_logger("cloud")
 
@@ -50,16 +52,20 @@ class Harming:
         """
         if self._ledger.effect(effect_id) is not None:
             raise InjectionError(f"effect {effect_id!r} is in force already")
-        instance = ""
-        if isinstance(harm, NodeHarm):
-            if why := self._driver.refuses(harm):
-                raise InjectionError(why)
-            instance = self._ledger.live(node).instance
-        expires_s = time.monotonic() + lease_s
+        if isinstance(harm, NodeHarm) and (why := self._driver.refuses(harm)):
+            raise InjectionError(why)
+        instance = self._ledger.live(node).instance if node or isinstance(harm, NodeHarm) else ""
+        now_s = time.monotonic()
         self._ledger.put_effect(
-            ActiveEffect(effect_id=effect_id, expires_monotonic_s=expires_s, harm=harm, instance=instance)
+            ActiveEffect(
+                effect_id=effect_id,
+                applied_monotonic_s=now_s,
+                expires_monotonic_s=now_s + lease_s,
+                harm=harm,
+                instance=instance,
+            )
         )
-        if instance:
+        if isinstance(harm, NodeHarm):
             async with self._lock_of(instance):
                 await self._enforce(instance)
 
@@ -71,7 +77,9 @@ class Harming:
         async with self._lock_of(effect.instance):
             if self._ledger.effect(effect_id) is None:
                 return
-            await self._enforce(effect.instance, without=effect_id)
+            if isinstance(effect.harm, NodeHarm):
+                await self._enforce(effect.instance, without=effect_id)
+            self._lifted(effect)
             self._ledger.drop_effects([effect_id])
 
     async def release(self, instance: Instance) -> None:

@@ -15,8 +15,25 @@ from chaos.value import Value
 State = Literal["pending", "running", "stopping", "terminated"]
 
 
+class Fate(Value):
+    """What launch faults have in store for one instance.
+
+    It boots `delay_s` late, Ray starts on it `ray_delay_s` after it runs, or never while the effect `rayless` is in
+    force. Nobody has `asked` for a duplicate.
+    """
+
+    delay_s: float = 0.0
+    ray_delay_s: float = 0.0
+    rayless: str = ""
+    asked: bool = True
+
+
 class Instance(Value):
-    """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs."""
+    """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs.
+
+    The API never knows again of one that is `lost`. Its end waits until `end_at_monotonic_s`, but not longer than the
+    effect `end_held_by` is in force.
+    """
 
     instance: str
     node: str
@@ -27,16 +44,21 @@ class Instance(Value):
     handle: str = ""
     asked_monotonic_s: float = 0.0
     boot_at_monotonic_s: float = 0.0
+    fate: Fate = Fate()
+    end_at_monotonic_s: float = 0.0
+    end_held_by: str = ""
     killed: bool = False
+    lost: bool = False
 
 
 class ActiveEffect(Value):
     """Lasting harm in force until `expires_monotonic_s`, on one instance or, without one, on the Cloud itself.
 
-    `hits` counts the launches it has hit.
+    `hits` counts the launches, or answers, it has hit.
     """
 
     effect_id: str
+    applied_monotonic_s: float = 0.0
     expires_monotonic_s: float
     harm: Harm
     instance: str = ""

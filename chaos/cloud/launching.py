@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 import structlog
 
+from chaos.cloud.answers import ApiError, Deviations
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import POLL_S, Harming
-from chaos.cloud.instances import ActiveEffect, Instance
+from chaos.cloud.instances import ActiveEffect, Fate, Instance
 from chaos.cloud.journal import Journal
+from chaos.cloud.launch_faults import LaunchFaults, fated
 from chaos.cloud.ledger import Ledger
 from chaos.errors import ChaosError, ClusterError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
-from chaos.harm import LaunchFault
+from chaos.harm import Omission, TerminationFault
 
 STOP_LIMIT_S = 5.0
 _LAUNCH_REQUEST_TAG = "ray-launch-request"
@@ -26,7 +29,7 @@ LaunchFor = Callable[[Instance], Coroutine[Any, Any, NodeLaunch]]
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 
-class LaunchRefused(ClusterError):
+class LaunchRefused(ApiError):
     """A launch was answered with an error, by a fault or because the type does not exist."""
 
 
@@ -40,6 +43,7 @@ class Launching:
         driver: NodeDriver,
         harming: Harming,
         journal: Journal,
+        deviations: Deviations,
         *,
         launch_for: LaunchFor,
         spawn: Spawn,
@@ -49,6 +53,8 @@ class Launching:
         self._driver = driver
         self._harming = harming
         self._journal = journal
+        self._deviations = deviations
+        self._faults = LaunchFaults(ledger)
         self._launch_for = launch_for
         self._spawn = spawn
         self._log = structlog.get_logger("cloud")
@@ -92,12 +98,17 @@ class Launching:
             raise LaunchRefused(
                 f"node type {node_type!r} is none of this cluster's: {', '.join(self._config.spec.node_types)}"
             )
-        refusals = self._refuse(node_type, count, tags)
-        accepted = count - sum(hit for hit, _ in refusals)
-        launched = self._accept(node_type, accepted, tags)
-        if refusals:
-            reasons = "; ".join(reason for _, reason in refusals)
-            raise LaunchRefused(f"{reasons} ({accepted} of {count} were launched)" if accepted else reasons)
+        decided = self._faults.decide(node_type, count)
+        request = tags.get(_LAUNCH_REQUEST_TAG, "")
+        for hit, reason in decided.refused:
+            self._journal.append(NodeLaunchFailed(node_type=node_type, count=hit, reason=reason, request=request))
+        launched = self._accept(node_type, decided.fates, tags)
+        if decided.refused:
+            reasons = "; ".join(reason for _, reason in decided.refused)
+            raise LaunchRefused(f"{reasons} ({len(launched)} of {count} were launched)" if launched else reasons)
+        for effect_id, error in decided.lost:
+            self._deviations.note(effect_id, "reply_lost", ", ".join(item.instance for item in launched))
+            raise LaunchRefused(error, status=HTTPStatus.GATEWAY_TIMEOUT)
         return launched
 
     def terminate(self, instance_id: str) -> None:
@@ -105,7 +116,7 @@ class Launching:
         instance = self._ledger.find(instance_id)
         if instance is None or instance.state in ("stopping", "terminated"):
             return
-        self._ledger.put(instance.model_copy(update={"state": "stopping"}))
+        self._ledger.put(instance.model_copy(update={"state": "stopping", **self._held()}))
         self._journal.append(NodeTerminating(node=instance.node))
         self._spawn(self._end(instance_id))
 
@@ -114,6 +125,14 @@ class Launching:
         instance = self._ledger.find(instance_id)
         if instance is not None:
             self._ledger.put(instance.model_copy(update={"tags": {**instance.tags, **tags}}))
+
+    def lifted(self, effect: ActiveEffect) -> None:
+        """An effect is over: what the Cloud had lost, and what Ray never starts on, is ended."""
+        if isinstance(effect.harm, Omission) and effect.harm.lost:
+            self._reclaim(effect.instance, lost=True)
+        for instance in self._ledger.running():
+            if instance.fate.rayless == effect.effect_id:
+                self._reclaim(instance.instance)
 
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
@@ -128,53 +147,27 @@ class Launching:
             except (ChaosError, OSError) as error:
                 self._log.error("looking for ended nodes failed; looking again", error=repr(error))
 
-    # -- launch faults --------------------------------------------------------------------------------------
-
-    def _refuse(self, node_type: str, count: int, tags: dict[str, str]) -> list[tuple[int, str]]:
-        """How many of `count` instances launch faults refuse, each so many as it has hits left, and why."""
-        refusals: list[tuple[int, str]] = []
-        for effect, fault in self._faults_of(node_type):
-            if fault.error is None:
-                continue
-            hit = self._hit(effect, fault, count - sum(hit for hit, _ in refusals))
-            if hit:
-                request = tags.get(_LAUNCH_REQUEST_TAG, "")
-                failed = NodeLaunchFailed(node_type=node_type, count=hit, reason=fault.error, request=request)
-                self._journal.append(failed)
-                refusals.append((hit, fault.error))
-        return refusals
-
-    def _accept(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
-        delays_s = self._delays_s(node_type, count)
-        launched = self._ledger.enter_new(node_type, tags, now_s=time.monotonic(), delays_s=delays_s)
+    def _accept(self, node_type: str, fates: Sequence[Fate], tags: dict[str, str]) -> list[Instance]:
+        """Boots an instance for each fate; returns those that were asked for."""
+        entered = self._ledger.enter_new(node_type, tags, now_s=time.monotonic(), fates=fates)
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
-        for instance in launched:
-            self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
+        for instance in entered:
+            if instance.fate.asked:
+                self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
             self._spawn(self._boot(instance.instance))
-        return launched
+        return [instance for instance in entered if instance.fate.asked]
 
-    def _delays_s(self, node_type: str, count: int) -> list[float]:
-        """How late each of `count` instances is: of an effect that has hits left, the first of them are."""
-        delays_s = [0.0] * count
-        for effect, fault in self._faults_of(node_type):
-            if fault.error is None:
-                hit = self._hit(effect, fault, count)
-                delays_s[:hit] = [max(delay_s, fault.delay_s) for delay_s in delays_s[:hit]]
-        return delays_s
-
-    def _faults_of(self, node_type: str) -> list[tuple[ActiveEffect, LaunchFault]]:
-        return [
-            (effect, effect.harm)
+    def _held(self) -> dict[str, object]:
+        """What an instance that is to end has to wait for."""
+        waits = {
+            effect.effect_id: effect.harm.delay_s
             for effect in self._ledger.effects()
-            if isinstance(effect.harm, LaunchFault) and effect.harm.node_type in (None, node_type)
-        ]
-
-    def _hit(self, effect: ActiveEffect, fault: LaunchFault, count: int) -> int:
-        """How many of `count` instances the effect hits, as many as it has hits left for; they are used up."""
-        hit = count if fault.count is None else max(0, min(count, fault.count - effect.hits))
-        if hit:
-            self._ledger.put_effect(effect.model_copy(update={"hits": effect.hits + hit}))
-        return hit
+            if isinstance(effect.harm, TerminationFault) and effect.harm.delay_s
+        }
+        if not waits:
+            return {}
+        effect_id = max(waits, key=lambda name: waits[name])
+        return {"end_at_monotonic_s": time.monotonic() + waits[effect_id], "end_held_by": effect_id}
 
     # -- from boot to end -----------------------------------------------------------------------------------
 
@@ -185,8 +178,10 @@ class Launching:
         instance = self._ledger.find(instance_id)  # ended and forgotten meanwhile, it is not there
         if instance is None or instance.state != "pending":
             return
+        rayless = self._in_force(instance.fate.rayless)
         try:
-            started = await self._driver.start(instance, await self._launch_for(instance))
+            launch = fated(await self._launch_for(instance), instance, rayless=rayless)
+            started = await self._driver.start(instance, launch)
         except (ClusterError, OSError) as error:
             self._boot_failed(instance_id, str(error))
             return
@@ -196,6 +191,18 @@ class Launching:
             return
         self._ledger.put(started.model_copy(update={"state": "running", "tags": now.tags, "node": now.node}))
         self._journal.append(NodeStarted(node=now.node, node_type=now.node_type, instance=instance_id))
+        if rayless and not self._in_force(now.fate.rayless):
+            self._reclaim(instance_id)
+
+    def _in_force(self, effect_id: str) -> bool:
+        return self._ledger.effect(effect_id) is not None
+
+    def _reclaim(self, instance_id: str, *, lost: bool = False) -> None:
+        """Ends an instance nobody asked to end."""
+        instance = self._ledger.find(instance_id)
+        if instance is not None and instance.state == "running":
+            self._ledger.put(instance.model_copy(update={"state": "stopping", "killed": True, "lost": lost}))
+            self._spawn(self._end(instance_id))
 
     def _boot_failed(self, instance_id: str, reason: str) -> None:
         instance = self._ledger.find(instance_id)
@@ -215,6 +222,8 @@ class Launching:
         """Ends an instance, and whatever an earlier Cloud may have started for it and not come to remember."""
         instance = self._ledger.find(instance_id)
         assert instance is not None
+        while self._in_force(instance.end_held_by) and time.monotonic() < instance.end_at_monotonic_s:
+            await asyncio.sleep(POLL_S)
         while True:
             try:
                 await self._harming.release(instance)
@@ -229,7 +238,10 @@ class Launching:
         instance = self._ledger.find(instance_id)
         if instance is None or instance.state == "terminated":
             return
-        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance_id))
+        over = [effect.effect_id for effect in self._ledger.effects_on(instance_id)]
+        self._ledger.drop_effects(over)
+        for effect_id in over:
+            self._deviations.settle(effect_id)
         self._ledger.put(instance.model_copy(update={"state": "terminated"}))
         # Whoever is first to see it go: a node that was killed ended by that.
         self._journal.append(NodeTerminated(node=instance.node, cause="killed" if instance.killed else cause))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from collections.abc import Iterable
 
-from chaos.cloud.instances import ActiveEffect, CloudState, Instance, StateFile
+from chaos.cloud.instances import ActiveEffect, CloudState, Fate, Instance, StateFile
 from chaos.errors import InjectionError
+
+_STATES_REMEMBERED = 4096
 
 
 class Ledger:
@@ -14,13 +18,19 @@ class Ledger:
     def __init__(self, file: StateFile) -> None:
         self._file = file
         self._state = file.load()
+        # Not on disk: a Cloud that was restarted remembers what it found.
+        self._past = deque([(time.monotonic(), self._state)], maxlen=_STATES_REMEMBERED)
 
     # -- instances ------------------------------------------------------------------------------------------
 
     def instances(self) -> list[Instance]:
         """All instances that are not terminated, the head first."""
-        living = [item for item in self._state.instances.values() if item.state != "terminated"]
-        return sorted(living, key=lambda item: (item.instance != "head", item.instance))
+        return _living(self._state)
+
+    def instances_at(self, monotonic_s: float) -> list[Instance]:
+        """The same as it was at a moment of the past, or as long ago as is known."""
+        before = [state for at_s, state in self._past if at_s <= monotonic_s]
+        return _living(before[-1] if before else self._past[0][1])
 
     def running(self) -> list[Instance]:
         """The instances that run, the head first."""
@@ -47,10 +57,8 @@ class Ledger:
         """Enters an instance, new or changed."""
         self._save({"instances": {**self._state.instances, instance.instance: instance}})
 
-    def enter_new(
-        self, node_type: str, tags: dict[str, str], *, now_s: float, delays_s: Iterable[float]
-    ) -> list[Instance]:
-        """Enters pending instances with the next ids and launch ordinals, one for each delay."""
+    def enter_new(self, node_type: str, tags: dict[str, str], *, now_s: float, fates: Iterable[Fate]) -> list[Instance]:
+        """Enters pending instances with the next ids and launch ordinals, one for each fate."""
         entered = [
             Instance(
                 instance=f"i-{self._state.next_instance + place:05d}",
@@ -59,9 +67,10 @@ class Ledger:
                 state="pending",
                 tags=dict(tags),
                 asked_monotonic_s=now_s,
-                boot_at_monotonic_s=now_s + delay_s,
+                boot_at_monotonic_s=now_s + fate.delay_s,
+                fate=fate,
             )
-            for place, delay_s in enumerate(delays_s)
+            for place, fate in enumerate(fates)
         ]
         self._save(
             {
@@ -123,3 +132,9 @@ class Ledger:
     def _save(self, changes: dict[str, object]) -> None:
         self._state = self._state.model_copy(update=changes)
         self._file.save(self._state)
+        self._past.append((time.monotonic(), self._state))
+
+
+def _living(state: CloudState) -> list[Instance]:
+    living = [item for item in state.instances.values() if item.state != "terminated"]
+    return sorted(living, key=lambda item: (item.instance != "head", item.instance))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -18,6 +19,10 @@ class CloudRefused(RuntimeError):
     """The Cloud answered a call with an error, as clouds do."""
 
 
+class CloudUnreachable(RuntimeError):
+    """The Cloud did not answer a call."""
+
+
 class CloudNodeProvider(NodeProvider):  # type: ignore[misc]
     """Lists, creates and terminates instances of one cluster.
 
@@ -32,7 +37,7 @@ class CloudNodeProvider(NodeProvider):  # type: ignore[misc]
 
     def non_terminated_nodes(self, tag_filters: dict[str, str]) -> list[str]:
         """Instance ids whose tags match."""
-        listed = self._call("GET", "/instances")["instances"]
+        listed = self._call("GET", "/provider/instances")["instances"]
         self._cache = {item["instance"]: item for item in listed}
         return [
             item["instance"]
@@ -67,16 +72,16 @@ class CloudNodeProvider(NodeProvider):  # type: ignore[misc]
             CloudRefused: some or all were refused; those that were not are launched, and listed from then on.
         """
         node_type = node_config.get("node_type") or tags[TAG_RAY_USER_NODE_TYPE]
-        answer = self._call("POST", "/instances", {"node_type": node_type, "count": count, "tags": tags})
+        answer = self._call("POST", "/provider/instances", {"node_type": node_type, "count": count, "tags": tags})
         return {item["instance"]: item for item in answer["instances"]}
 
     def terminate_node(self, node_id: str) -> None:
         """Asks for the end of one instance; asking twice is harmless."""
-        self._call("POST", f"/instances/{node_id}/terminate", {})
+        self._call("POST", f"/provider/instances/{node_id}/terminate", {})
 
     def set_node_tags(self, node_id: str, tags: dict[str, str]) -> None:
         """Adds tags to the instance; the Cloud keeps them."""
-        self._call("POST", f"/instances/{node_id}/tags", {"tags": tags})
+        self._call("POST", f"/provider/instances/{node_id}/tags", {"tags": tags})
 
     def _instance(self, node_id: str) -> dict[str, Any]:
         if node_id not in self._cache:
@@ -96,3 +101,5 @@ class CloudNodeProvider(NodeProvider):  # type: ignore[misc]
                 return answer
         except urllib.error.HTTPError as error:
             raise CloudRefused(f"{method} {path}: {error.code} {error.read().decode(errors='replace')}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise CloudUnreachable(f"{method} {path}: no answer: {error!r}") from error

@@ -24,13 +24,13 @@ import structlog
 from aiohttp import web
 from pydantic import Field, ValidationError
 
+from chaos.cloud.answers import ApiError, Unanswered
 from chaos.cloud.bootstrap import bootstrap
 from chaos.cloud.config import TOKEN_HEADER, CloudConfig, CloudDirectory, write_durably
 from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster
 from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
-from chaos.cloud.launching import LaunchRefused
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
 from chaos.cloud.ray_start import COMPOSE_DASHBOARD_PORT, COMPOSE_GCS_PORT, head_launch, loopback_address, worker_launch
@@ -43,7 +43,7 @@ V = TypeVar("V", bound=Value)
 
 
 class LaunchAsk(Value):
-    """Body of POST /instances."""
+    """Body of POST /provider/instances."""
 
     node_type: str
     count: int = Field(ge=1, le=1000)
@@ -51,7 +51,7 @@ class LaunchAsk(Value):
 
 
 class TagsAsk(Value):
-    """Body of POST /instances/{instance}/tags."""
+    """Body of POST /provider/instances/{instance}/tags."""
 
     tags: dict[str, str]
 
@@ -101,8 +101,12 @@ def application(
             return web.json_response({"error": "missing or wrong token"}, status=401)
         try:
             return await handler(request)
-        except LaunchRefused as error:
-            return web.json_response({"error": str(error)}, status=503)
+        except Unanswered:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        except ApiError as error:
+            return web.json_response({"error": str(error)}, status=error.status)
         except ValidationError as error:
             return web.json_response({"error": str(error)}, status=400)
         except ChaosError as error:
@@ -121,17 +125,29 @@ def application(
         items = [item.model_dump(mode="json") | {"view": cloud.view(item)} for item in cloud.instances()]
         return web.json_response({"instances": items})
 
+    async def list_for_ray(_request: web.Request) -> web.Response:
+        await cloud.answers.admit()
+        return web.json_response({"instances": [item.model_dump(mode="json") for item in cloud.answers.listed()]})
+
     async def launch(request: web.Request) -> web.Response:
         ask = await _body(request, LaunchAsk)
+        await cloud.answers.admit()
         launched = await cloud.launch(ask.node_type, ask.count, ask.tags)
         return web.json_response({"instances": [item.model_dump(mode="json") for item in launched]})
 
     async def terminate(request: web.Request) -> web.Response:
-        await cloud.terminate(request.match_info["instance"])
+        instance = request.match_info["instance"]
+        await cloud.answers.admit()
+        cloud.answers.check_termination(instance)
+        await cloud.terminate(instance)
         return web.json_response({})
 
     async def tag(request: web.Request) -> web.Response:
-        cloud.tag(request.match_info["instance"], (await _body(request, TagsAsk)).tags)
+        instance = request.match_info["instance"]
+        ask = await _body(request, TagsAsk)
+        await cloud.answers.admit()
+        cloud.answers.check_exists(instance)
+        cloud.tag(instance, ask.tags)
         return web.json_response({})
 
     async def kill(request: web.Request) -> web.Response:
@@ -194,9 +210,11 @@ def application(
             web.get("/head", describe_head),
             web.get("/harm", harm),
             web.get("/instances", list_instances),
-            web.post("/instances", launch),
-            web.post("/instances/{instance}/terminate", terminate),
-            web.post("/instances/{instance}/tags", tag),
+            # What Ray's node provider calls, and nobody else: harm to the API shows here, and nowhere else.
+            web.get("/provider/instances", list_for_ray),
+            web.post("/provider/instances", launch),
+            web.post("/provider/instances/{instance}/terminate", terminate),
+            web.post("/provider/instances/{instance}/tags", tag),
             web.post("/nodes/{node}/kill", kill),
             web.get("/effects", list_effects),
             web.put("/effects/{effect}", apply),

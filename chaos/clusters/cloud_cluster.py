@@ -20,7 +20,7 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
-from chaos.harm import DeviceFault, FrozenNode, LaunchFault
+from chaos.harm import AnswerHarm, DeviceFault, FrozenNode, LaunchHarm
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -237,12 +237,16 @@ class CloudCluster(ABC):
         """Freezes a node."""
         await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
 
-    async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
+    async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Makes launches late, or fail."""
         await self._cloud.apply(fault, effect_id=effect_id, lease_s=lease_s)
 
     async def fault_devices(self, node: str, fault: DeviceFault, *, effect_id: str, lease_s: float) -> None:
         """Makes a node's GPUs fail."""
+        await self._cloud.apply(fault, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Has Ray answered otherwise than it is."""
         await self._cloud.apply(fault, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def undo(self, effect_id: str) -> None:

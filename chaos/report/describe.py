@@ -71,6 +71,10 @@ def _of_nodes(event: e.Event) -> str | None:
         return f"{event.node} is being terminated by the autoscaler"
     if isinstance(event, e.NodeTerminated):
         return f"{event.node} is gone ({event.cause})"
+    if isinstance(event, e.CloudAnsweredWrong):
+        return f"Ray was answered wrongly: {event.how.replace('_', ' ')} × {event.count}" + (
+            f" ({event.detail})" if event.detail else ""
+        )
     if isinstance(event, e.AutoscalerLogged) and event.about != "instance":
         return f"autoscaler: {event.text}"
     return None

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
-from chaos.events import BatchInvoked, NodeTerminated
+from chaos.events import BatchInvoked, NodeStarted, NodeTerminated
 from chaos.history import History
 from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
 
@@ -68,6 +68,14 @@ def test_a_node_that_dies_unasked_costs_nothing() -> None:
 def test_a_node_the_autoscaler_retired_is_no_loss() -> None:
     story = Story(more=[(47.2, NodeTerminated(node="w1", cause="exited"))])
     assert losses(facts(story)) == ()
+
+
+def test_an_instance_killed_before_it_joined_is_no_loss() -> None:
+    killed = (20.0, NodeTerminated(node="w9", cause="killed"))
+    assert losses(facts(Story(more=[(10.0, NodeStarted(node="w9", node_type="gpu", instance="i-9")), killed]))) == ()
+    assert [loss.node for loss in losses(facts(Story(more=[(20.0, NodeTerminated(node="w1", cause="killed"))])))] == [
+        "w1"
+    ]
 
 
 def test_a_node_lost_while_the_head_suffers_is_explained() -> None:

@@ -30,9 +30,10 @@ CONFIG = CloudConfig(cluster="toy", mark="toy#1", driver="process", spec=SPEC)
 
 
 class FakeDriver:
-    """`running` maps handle to instance id; `frozen` are handles; `failing` maps a method to the error it raises.
+    """`running` maps handle to instance id, `commands` instance id to what it runs; `frozen` are handles.
 
-    `slow_s` says how long methods take; `started`, how long after a node runs `start` says so.
+    `failing` maps a method to the error it raises. `slow_s` says how long methods take; `started`, how long after a
+    node runs `start` says so.
     """
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
@@ -42,6 +43,7 @@ class FakeDriver:
         self.failing: dict[str, Exception] = {}
         self.slow_s: dict[str, float] = {}
         self.calls: list[tuple[str, str]] = []
+        self.commands: dict[str, tuple[str, ...]] = {}
         self.started = 0
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
@@ -52,6 +54,7 @@ class FakeDriver:
             self.started += 1
             handle = f"h{self.started}"
             self.running[handle] = instance.instance
+            self.commands[instance.instance] = launch.argv
         if "started" in self.slow_s:
             assert self.clock is not None
             await self.clock.sleep(self.slow_s["started"])
@@ -179,6 +182,7 @@ class Sky:
 
 def on_virtual_time(patch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
     """Lets the Cloud live on a virtual clock."""
-    for module in ("core", "harming", "launching"):
+    for module in ("core", "harming", "launching", "answers", "ledger"):
         patch.setattr(f"chaos.cloud.{module}.time", SimpleNamespace(monotonic=clock.now_s))
+    for module in ("core", "harming", "launching", "answers"):
         patch.setattr(f"chaos.cloud.{module}.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from chaos.cloud.client import CloudClient
 from chaos.cloud.driver import NodeLaunch
-from chaos.cloud.node_provider import CloudNodeProvider, CloudRefused
+from chaos.cloud.node_provider import CloudNodeProvider, CloudRefused, CloudUnreachable
 from chaos.cloud.server import application
-from chaos.harm import LaunchFault
+from chaos.harm import LaunchFault, LostReply, Omission, Outage, TerminationFault
 from tests.cloud.fake_driver import Sky
 
 LIMIT_S = 10.0
@@ -157,6 +158,70 @@ def test_a_request_filled_in_part_is_raised_and_what_was_launched_is_listed(
         provider.create_node({"node_type": "gpu"}, {"ray-launch-request": "r1"}, 3)
     assert provider.non_terminated_nodes({"ray-launch-request": "r1"}) == ["i-00001"]
     service.until(lambda: running(service) == 2)
+
+
+def seen_by_the_runner(service: Service) -> list[str]:
+    async def ask() -> list[str]:
+        client = CloudClient(service.url, "s3cret")
+        try:
+            return [node.instance for node in await client.nodes()]
+        finally:
+            await client.close()
+
+    names: list[str] = service.do(ask())
+    return names
+
+
+def test_a_reply_that_is_lost_is_raised_and_its_instances_are_listed(
+    service: Service, provider: CloudNodeProvider
+) -> None:
+    service.do(service.sky.cloud.apply("e", LostReply(requests=1, error="RequestTimeout"), lease_s=60.0))
+    with pytest.raises(CloudRefused, match=r"504 .*RequestTimeout"):
+        provider.create_node({"node_type": "gpu"}, {"ray-launch-request": "r1"}, 2)
+    assert provider.non_terminated_nodes({"ray-launch-request": "r1"}) == ["i-00001", "i-00002"]
+
+
+def test_an_api_out_of_reach_answers_ray_nothing_and_the_runner_everything(
+    service: Service, provider: CloudNodeProvider
+) -> None:
+    [name] = provider.create_node({"node_type": "gpu"}, {}, 1)
+    service.do(service.sky.cloud.apply("e", Outage(mode="unreachable"), lease_s=60.0))
+    calls: list[Callable[[], object]] = [
+        lambda: provider.non_terminated_nodes({}),
+        lambda: provider.create_node({"node_type": "gpu"}, {}, 1),
+        lambda: provider.terminate_node(name),
+        lambda: provider.set_node_tags(name, {"a": "1"}),
+    ]
+    for call in calls:
+        with pytest.raises(CloudUnreachable, match="no answer"):
+            call()
+    assert seen_by_the_runner(service) == ["head", name]
+    service.do(service.sky.cloud.undo("e"))
+    assert provider.non_terminated_nodes({}) == ["head", name]
+
+
+def test_an_instance_the_cloud_lost_exists_for_the_runner_only(service: Service, provider: CloudNodeProvider) -> None:
+    [name] = provider.create_node({"node_type": "gpu"}, {}, 1)
+    service.until(lambda: running(service) == 2)
+    service.do(service.sky.cloud.apply("e", Omission(lost=True), lease_s=60.0, node="w1"))
+    assert provider.non_terminated_nodes({}) == ["head"]
+    assert provider.is_terminated(name)
+    calls: list[Callable[[], None]] = [
+        lambda: provider.terminate_node(name),
+        lambda: provider.set_node_tags(name, {"a": "1"}),
+    ]
+    for call in calls:
+        with pytest.raises(CloudRefused, match=r"404 .*does not exist"):
+            call()
+    assert seen_by_the_runner(service) == ["head", name]
+
+
+def test_a_refused_termination_is_raised(service: Service, provider: CloudNodeProvider) -> None:
+    [name] = provider.create_node({"node_type": "gpu"}, {}, 1)
+    service.do(service.sky.cloud.apply("e", TerminationFault(error="InternalError: x"), lease_s=60.0))
+    with pytest.raises(CloudRefused, match=r"503 .*InternalError: x"):
+        provider.terminate_node(name)
+    assert provider.non_terminated_nodes({}) == ["head", name]
 
 
 def test_another_clusters_token_is_refused(service: Service, tmp_path: Path) -> None:

@@ -79,8 +79,10 @@ async def until_running(office: Office, count: int) -> None:
 
 
 ROUTES = [
-    ("GET", "/head"), ("GET", "/harm"), ("GET", "/instances"), ("POST", "/instances"),
-    ("POST", "/instances/i-00001/terminate"), ("POST", "/instances/i-00001/tags"), ("POST", "/nodes/w1/kill"),
+    ("GET", "/head"), ("GET", "/harm"), ("GET", "/instances"),
+    ("GET", "/provider/instances"), ("POST", "/provider/instances"),
+    ("POST", "/provider/instances/i-00001/terminate"), ("POST", "/provider/instances/i-00001/tags"),
+    ("POST", "/nodes/w1/kill"),
     ("GET", "/effects"), ("PUT", "/effects/e"), ("DELETE", "/effects/e"), ("DELETE", "/effects"), ("POST", "/path"),
     ("POST", "/owner"), ("POST", "/renumber"), ("GET", "/events"), ("POST", "/down"), ("GET", "/no-such-thing"),
 ]  # fmt: skip
@@ -101,15 +103,15 @@ async def test_without_the_token_nothing_is_answered_but_health(office: Office, 
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
-        ("POST", "/instances", b""),
-        ("POST", "/instances", b"{"),
-        ("POST", "/instances", b"[]"),
-        ("POST", "/instances", b"\xff\xfe"),
-        ("POST", "/instances", b'{"node_type": "gpu"}'),
-        ("POST", "/instances", b'{"node_type": "gpu", "count": 0}'),
-        ("POST", "/instances", b'{"node_type": "gpu", "count": 1001}'),
-        ("POST", "/instances", b'{"node_type": "gpu", "count": 1, "image": "evil"}'),
-        ("POST", "/instances/i-00001/tags", b'{"tags": {"a": {}}}'),
+        ("POST", "/provider/instances", b""),
+        ("POST", "/provider/instances", b"{"),
+        ("POST", "/provider/instances", b"[]"),
+        ("POST", "/provider/instances", b"\xff\xfe"),
+        ("POST", "/provider/instances", b'{"node_type": "gpu"}'),
+        ("POST", "/provider/instances", b'{"node_type": "gpu", "count": 0}'),
+        ("POST", "/provider/instances", b'{"node_type": "gpu", "count": 1001}'),
+        ("POST", "/provider/instances", b'{"node_type": "gpu", "count": 1, "image": "evil"}'),
+        ("POST", "/provider/instances/i-00001/tags", b'{"tags": {"a": {}}}'),
         ("PUT", "/effects/e", b"{}"),
         ("PUT", "/effects/e", b'{"lease_s": 0, "harm": {"kind": "frozen_node"}, "node": "head"}'),
         ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head"}'),
@@ -138,9 +140,9 @@ async def test_what_cannot_be_meant_is_answered_400_and_does_nothing(
 
 async def test_launches_are_refused_with_503(office: Office, api: TestClient) -> None:  # type: ignore[type-arg]
     await office.sky.cloud.apply("e", LaunchFault(error="InsufficientInstanceCapacity"), lease_s=60.0)
-    answer = await api.post("/instances", json={"node_type": "gpu", "count": 1})
+    answer = await api.post("/provider/instances", json={"node_type": "gpu", "count": 1})
     assert (answer.status, await answer.json()) == (503, {"error": "InsufficientInstanceCapacity"})
-    answer = await api.post("/instances", json={"node_type": "tpu", "count": 1})
+    answer = await api.post("/provider/instances", json={"node_type": "tpu", "count": 1})
     assert answer.status == 503
     assert "'tpu' is none of this cluster's" in (await answer.json())["error"]
 

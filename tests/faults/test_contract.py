@@ -16,6 +16,18 @@ MADE: dict[str, dict[str, object]] = {
     "pause_node": {},
     "delay_launch": {"delay_s": 3.0},
     "fail_launch": {},
+    "limit_capacity": {"at_most": 1},
+    "partial_launch": {},
+    "lose_launch_reply": {},
+    "duplicate_launch": {},
+    "zombie_launch": {},
+    "slow_join": {"delay_s": 3.0},
+    "fail_terminate": {},
+    "delay_terminate": {"delay_s": 3.0},
+    "vanish_node": {},
+    "omit_from_listing": {},
+    "stale_listing": {},
+    "cloud_outage": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
     "gpu_out_of_memory": {},
@@ -24,6 +36,7 @@ MADE: dict[str, dict[str, object]] = {
     "gpu_hang": {},
     "gpu_slow": {"factor": 3.0},
 }
+LOOKING = ("undo", "active_effects", "vitals", "measure_path")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
 
@@ -69,7 +82,12 @@ async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
 @each_fault
 async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> None:
     cluster = FakeCluster()
-    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network", "fault_devices")
+    refusing = [
+        name
+        for capability in CAPABILITIES
+        for name in vars(capability)
+        if not name.startswith("_") and name not in LOOKING
+    ]
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chaos.events import Event, NodeJoined, NodeLaunching, NodeStarted
+from chaos.harm import LaunchFault
 from faults.delay_launch import DelayLaunch
-from tests.doubles import FakeCluster, site_of
+from tests.doubles import FakeCluster, opened, site_of
 
 
 def launch(
@@ -26,8 +27,24 @@ async def test_it_tells_the_cloud_what_to_hold_for_how_long() -> None:
     await DelayLaunch(delay_s=4.0, node_type="gpu", count=2).inject(site_of(cluster))
     assert cluster.named("fault_launches") == [("run.i1", "20")]
     fault = cluster.effects["run.i1"][3]
-    assert fault is not None
+    assert isinstance(fault, LaunchFault)
     assert (fault.delay_s, fault.node_type, fault.count, fault.error) == (4.0, "gpu", 2, None)
+
+
+async def test_drawn_delays_take_the_injections_own_stream() -> None:
+    cluster = FakeCluster()
+    site = site_of(cluster, events=[(0.0, opened(seed=7))])
+    await DelayLaunch(delay_s=4.0, up_to_s=9.0).inject(site)
+    fault = cluster.effects["run.i1"][3]
+    assert isinstance(fault, LaunchFault)
+    assert (fault.delay_s, fault.up_to_s, fault.stream) == (4.0, 9.0, "7/i1")
+    seen = await DelayLaunch(delay_s=4.0, up_to_s=9.0).probe(site_of(cluster, events=launch("w1", 11.0, 15.5, 17.0)))
+    assert (seen.outcome, seen.asked, seen.measured) == ("took_effect", 9.0, 4.5)
+
+
+def test_delays_cannot_be_drawn_from_nothing() -> None:
+    with pytest.raises(ValueError, match="up_to_s 3 is below delay_s 4"):
+        DelayLaunch(delay_s=4.0, up_to_s=3.0)
 
 
 async def test_a_node_that_began_late_and_joined_is_the_proof() -> None:

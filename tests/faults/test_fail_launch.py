@@ -7,6 +7,7 @@ from typing import Literal
 import pytest
 
 from chaos.events import AutoscalerLogged, ClusterSampled, Event, NodeLaunchFailed
+from chaos.harm import LaunchFault
 from faults.fail_launch import FailLaunch
 from tests.doubles import FakeCluster, site_of
 
@@ -28,7 +29,7 @@ async def test_the_cloud_is_told_the_words_clouds_use() -> None:
     cluster = FakeCluster()
     await FailLaunch(reason="quota_exceeded", count=3).inject(site_of(cluster))
     fault = cluster.effects["run.i1"][3]
-    assert fault is not None
+    assert isinstance(fault, LaunchFault)
     assert (fault.error, fault.count, fault.node_type) == (QUOTA, 3, None)
 
 

@@ -23,6 +23,18 @@ INJECTIONS = {
     "pause_node": f"{{fault: pause_node, target: newest, {LATER}, duration_s: 2}}",
     "delay_launch": "{fault: delay_launch, delay_s: 3, at_s: 0, duration_s: 6}",
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
+    "limit_capacity": "{fault: limit_capacity, at_most: 1, at_s: 0, duration_s: 6}",
+    "partial_launch": "{fault: partial_launch, at_s: 0, duration_s: 6}",
+    "lose_launch_reply": "{fault: lose_launch_reply, requests: 1, at_s: 0, duration_s: 6}",
+    "duplicate_launch": "{fault: duplicate_launch, count: 1, at_s: 0, duration_s: 6}",
+    "zombie_launch": "{fault: zombie_launch, count: 1, at_s: 0, duration_s: 12}",
+    "slow_join": "{fault: slow_join, delay_s: 4, count: 1, at_s: 0, duration_s: 6}",
+    "fail_terminate": "{fault: fail_terminate, on: {progress_percent: 60}, duration_s: 12}",
+    "delay_terminate": "{fault: delay_terminate, delay_s: 3, on: {progress_percent: 60}, duration_s: 12}",
+    "vanish_node": f"{{fault: vanish_node, target: newest, {LATER}, duration_s: 4}}",
+    "omit_from_listing": f"{{fault: omit_from_listing, answers: 2, target: newest, {LATER}, duration_s: 4}}",
+    "stale_listing": "{fault: stale_listing, at_s: 0, duration_s: 5}",
+    "cloud_outage": "{fault: cloud_outage, at_s: 0, duration_s: 4}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "gpu_out_of_memory": f"{{fault: gpu_out_of_memory, target: oldest, {LATER}, duration_s: 2}}",
     "gpu_ecc_error": f"{{fault: gpu_ecc_error, target: oldest, {LATER}, duration_s: 2}}",
@@ -30,6 +42,28 @@ INJECTIONS = {
     "gpu_hang": f"{{fault: gpu_hang, target: oldest, {LATER}, duration_s: 5}}",
     "gpu_slow": f"{{fault: gpu_slow, factor: 3, target: oldest, {LATER}, duration_s: 6}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
+}
+# What some faults need in place of WORKLOAD: a scale-down while there is load; an autoscaler that soon gives up what it
+# takes for a launch that never comes, so that the cluster is as it was for the next case.
+SCALING_DOWN = WORKLOAD.replace("batches: 16}", "batches: 8}, {tasks: 0, pause_s: 10}, {tasks: 1, batches: 4}")
+GIVING_UP = WORKLOAD.replace(
+    "schedule:",
+    """  ray_environment:
+    RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15"
+    RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S: "15"
+schedule:""",
+)
+RUNS = {
+    "fail_terminate": SCALING_DOWN,
+    "delay_terminate": SCALING_DOWN,
+    "omit_from_listing": GIVING_UP,
+    "stale_listing": GIVING_UP,
+}
+# The checks that Ray may fail under a fault, by what docs/track-record.md has found (12 and 13); everything else holds.
+FINDINGS = {
+    "vanish_node": {"no_overshoot"},
+    "omit_from_listing": {"no_overshoot"},
+    "stale_listing": {"no_overshoot", "no_leaked_nodes", "scale_up_converges"},
 }
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
@@ -45,7 +79,7 @@ def test_every_fault_has_a_case() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 async def test_contract(lab: Lab, kind: str, name: str) -> None:
-    spec = lab.spec(f"{WORKLOAD}  - {INJECTIONS[name]}\n", kind)
+    spec = lab.spec(f"{RUNS.get(name, WORKLOAD)}  - {INJECTIONS[name]}\n", kind)
     results = await lab.run(spec)
     history = results.history
     assert len(history.of(FaultInjected)) == 1, results.report
@@ -54,4 +88,5 @@ async def test_contract(lab: Lab, kind: str, name: str) -> None:
     assert len(healed) == int(faults.ALL[name].lasts)
     assert all(event.proven for _, event in healed), results.report
     assert [event.leftovers for _, event in history.of(CleanlinessChecked)] == [()]
-    assert results.judgement == "pass", results.report
+    amiss = {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"}
+    assert amiss <= FINDINGS.get(name, set()), results.report

@@ -1,0 +1,50 @@
+"""`delay_terminate`: the cloud accepts to end an instance, and takes its time."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from chaos.cluster import FaultsAnswers, UndoesEffects
+from chaos.events import NodeTerminated, NodeTerminating
+from chaos.fault import Effect, Fault, Site
+from chaos.harm import TerminationFault
+
+_RECORDING_S = 0.05  # the Cloud accepts a termination a moment before it records it
+
+
+class DelayTerminate(Fault):
+    """Instances whose end is asked for while in force end `delay_s` late, at the latest when the fault is healed."""
+
+    name: ClassVar[str] = "delay_terminate"
+    summary: ClassVar[str] = "the cloud ends instances late"
+    needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
+    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "cloud"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 10.0
+
+    delay_s: float = Field(gt=0.0, le=3600.0)
+
+    async def inject(self, site: Site) -> None:
+        """Tells the Cloud to hold terminations."""
+        assert isinstance(site.cluster, FaultsAnswers)
+        harm = TerminationFault(delay_s=self.delay_s)
+        await site.cluster.fault_answers(harm, effect_id=site.effect_id, lease_s=site.lease_s)
+
+    async def probe(self, site: Site) -> Effect:
+        """Looks for an instance that was gone no sooner than `delay_s` after the autoscaler had asked for its end."""
+        gone = {event.node: record.t_s for record, event in site.history.of(NodeTerminated, since_s=site.injected_s)}
+        asked = site.history.of(NodeTerminating, since_s=site.injected_s)
+        waited = [gone[event.node] - record.t_s for record, event in asked if event.node in gone]
+        late = [waited_s for waited_s in waited if waited_s >= self.delay_s - _RECORDING_S]
+        if not late:
+            detail = f"{len(asked)} terminations were asked for, none has ended late"
+            return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")
+        return Effect(
+            outcome="took_effect",
+            detail=f"{len(late)} of {len(asked)} instances ended late",
+            asked=self.delay_s,
+            measured=round(max(late), 3),
+            unit="s",
+        )

@@ -1,0 +1,45 @@
+"""`duplicate_launch`: the cloud launches two instances where one was asked for."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.events import NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
+from chaos.fault import Effect, Fault, Site
+from chaos.harm import DuplicatedLaunch
+
+
+class DuplicateLaunch(Fault):
+    """For each instance asked for while in force two are launched; of one `node_type`, at most `count`, where given."""
+
+    name: ClassVar[str] = "duplicate_launch"
+    summary: ClassVar[str] = "the cloud launches twice what was asked for"
+    needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
+    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 30.0
+
+    node_type: str | None = None
+    count: int | None = Field(default=None, ge=1)
+
+    async def inject(self, site: Site) -> None:
+        """Tells the Cloud to launch twice."""
+        assert isinstance(site.cluster, FaultsLaunches)
+        harm = DuplicatedLaunch(node_type=self.node_type, count=self.count)
+        await site.cluster.fault_launches(harm, effect_id=site.effect_id, lease_s=site.lease_s)
+
+    async def probe(self, site: Site) -> Effect:
+        """Looks for a node that nobody asked for, and what Ray did with it: it joined, or the autoscaler ended it."""
+        asked = {event.node for _, event in site.history.of(NodeLaunching)}
+        began = {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)} - asked
+        if not began:
+            return Effect(outcome="unknown", detail="no node began that nobody asked for")
+        joined = began & {event.node for _, event in site.history.of(NodeJoined)}
+        ended = began & {event.node for _, event in site.history.of(NodeTerminating)}
+        if not joined | ended:
+            return Effect(outcome="unknown", detail=f"{len(began)} began that nobody asked for; Ray has not noticed")
+        told = f"{len(began)} began that nobody asked for; {len(joined)} joined, the autoscaler ended {len(ended)}"
+        return Effect(outcome="took_effect", detail=told, measured=float(len(began)))

@@ -1,0 +1,55 @@
+"""`slow_join`: an instance runs at once, and Ray on it starts late, as after a long setup script or image pull."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.events import BaselineKnown, NodeJoined, NodeStarted
+from chaos.fault import Effect, Fault, Site
+from chaos.harm import LateRay
+
+
+class SlowJoin(Fault):
+    """On instances asked for while in force Ray starts `delay_s` after they run; of one type, at most `count`."""
+
+    name: ClassVar[str] = "slow_join"
+    summary: ClassVar[str] = "an instance runs, Ray on it starts late"
+    needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
+    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 60.0
+
+    delay_s: float = Field(gt=0.0, le=3600.0)
+    node_type: str | None = None
+    count: int | None = Field(default=None, ge=1)
+
+    async def inject(self, site: Site) -> None:
+        """Tells the Cloud to start Ray late on what it launches."""
+        assert isinstance(site.cluster, FaultsLaunches)
+        harm = LateRay(node_type=self.node_type, count=self.count, delay_s=self.delay_s)
+        await site.cluster.fault_launches(harm, effect_id=site.effect_id, lease_s=site.lease_s)
+
+    async def probe(self, site: Site) -> Effect:
+        """Looks for a node that joined `delay_s` or more after its instance ran, and later than any in the baseline."""
+        baseline = site.history.last(BaselineKnown)
+        usual_s = baseline[1].join_s if baseline is not None else 0.0
+        joined = {event.node: record.t_s for record, event in site.history.of(NodeJoined, since_s=site.injected_s)}
+        waited = [
+            joined[event.node] - record.t_s
+            for record, event in site.history.of(NodeStarted, since_s=site.injected_s)
+            if event.node in joined and self.node_type in (None, event.node_type)
+        ]
+        late = [waited_s for waited_s in waited if waited_s >= max(self.delay_s, usual_s)]
+        if not late:
+            detail = f"no node has joined later than the usual {usual_s:.1f} s" if waited else "no late node has joined"
+            return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")
+        return Effect(
+            outcome="took_effect",
+            detail=f"{len(late)} of {len(waited)} nodes joined late; a node takes {usual_s:.1f} s",
+            asked=self.delay_s,
+            measured=round(max(late), 3),
+            unit="s",
+        )

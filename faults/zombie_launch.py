@@ -1,0 +1,78 @@
+"""`zombie_launch`: an instance runs, and Ray never starts on it, as with a broken image or start script."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeStarted
+from chaos.fault import Effect, Fault, Site
+from chaos.harm import LateRay
+
+_USUAL_JOIN_S = 8.0  # where no baseline says
+_PATIENCE = 1.5  # so much longer than the slowest of the baseline a node may take to join
+
+
+class ZombieLaunch(Fault):
+    """Instances asked for while in force run without Ray; of one `node_type`, at most `count`, where given."""
+
+    name: ClassVar[str] = "zombie_launch"
+    summary: ClassVar[str] = "an instance runs, Ray on it never joins"
+    needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
+    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 5.0
+
+    node_type: str | None = None
+    count: int | None = Field(default=None, ge=1)
+
+    async def inject(self, site: Site) -> None:
+        """Tells the Cloud to keep Ray from what it launches."""
+        assert isinstance(site.cluster, FaultsLaunches)
+        harm = LateRay(node_type=self.node_type, count=self.count)
+        await site.cluster.fault_launches(harm, effect_id=site.effect_id, lease_s=site.lease_s)
+
+    async def probe(self, site: Site) -> Effect:
+        """Looks for an instance that the Cloud has had running for longer than a node may take to join, without one."""
+        patience_s = _patience_s(site)
+        zombies = _zombies(site)
+        if not zombies:
+            detail = f"no instance has run for longer than {patience_s:.1f} s without joining"
+            return Effect(outcome="unknown", detail=detail)
+        return Effect(
+            outcome="took_effect",
+            detail=f"{', '.join(sorted(zombies))} ran, and did not join within {patience_s:.1f} s",
+            measured=round(max(zombies.values()), 3),
+            unit="s",
+        )
+
+    async def probe_healed(self, site: Site) -> Effect:
+        """Looks whether the effect is undone, and whatever ran without Ray no longer runs."""
+        healed = await super().probe_healed(site)
+        running = {node.node for node in await site.cluster.nodes() if node.state == "running"}
+        if healed.outcome == "no_effect" and (left := sorted(running & set(_zombies(site)))):
+            return Effect(outcome="took_effect", detail=f"{', '.join(left)} still runs without Ray")
+        return healed
+
+
+def _patience_s(site: Site) -> float:
+    baseline = site.history.last(BaselineKnown)
+    return _PATIENCE * (baseline[1].join_s if baseline is not None else _USUAL_JOIN_S)
+
+
+def _zombies(site: Site) -> dict[str, float]:
+    """How long each node has run that the last sample shows running, and that has not joined in time."""
+    last = site.history.last(ClusterSampled)
+    if last is None:
+        return {}
+    record, sample = last
+    patience_s = _patience_s(site)
+    joined = {event.node for _, event in site.history.of(NodeJoined)}
+    ran_s = {
+        event.node: record.t_s - started.t_s
+        for started, event in site.history.of(NodeStarted, since_s=site.injected_s)
+        if event.node not in joined and sample.cloud.get(event.node) == "running"
+    }
+    return {node: waited_s for node, waited_s in ran_s.items() if waited_s > patience_s}

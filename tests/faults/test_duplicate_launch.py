@@ -1,0 +1,41 @@
+"""`duplicate_launch`: proven by a node nobody asked for, of which Ray took notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.events import Event, NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
+from chaos.harm import DuplicatedLaunch
+from faults.duplicate_launch import DuplicateLaunch
+from tests.doubles import FakeCluster, site_of
+
+ASKED: list[tuple[float, Event]] = [
+    (11.0, NodeLaunching(node="w1", node_type="gpu", request="r")),
+    (11.1, NodeStarted(node="w1", node_type="gpu", instance="i-1")),
+    (13.0, NodeJoined(node="w1", node_type="gpu", ray_node_id="r1", resources={})),
+]
+TWIN: list[tuple[float, Event]] = [(11.1, NodeStarted(node="w2", node_type="gpu", instance="i-2"))]
+JOINED: tuple[float, Event] = (13.0, NodeJoined(node="w2", node_type="gpu", ray_node_id="r2", resources={}))
+
+
+async def test_the_cloud_is_told_what_to_double() -> None:
+    cluster = FakeCluster()
+    await DuplicateLaunch(count=1, node_type="gpu").inject(site_of(cluster))
+    assert cluster.effects["run.i1"][3] == DuplicatedLaunch(count=1, node_type="gpu")
+
+
+@pytest.mark.parametrize(
+    ("notice", "told"),
+    [
+        (JOINED, "1 began that nobody asked for; 1 joined, the autoscaler ended 0"),
+        ((12.0, NodeTerminating(node="w2")), "1 began that nobody asked for; 0 joined, the autoscaler ended 1"),
+    ],
+)
+async def test_a_twin_that_ray_noticed_is_the_proof(notice: tuple[float, Event], told: str) -> None:
+    seen = await DuplicateLaunch().probe(site_of(FakeCluster(), events=[*ASKED, *TWIN, notice]))
+    assert (seen.outcome, seen.detail, seen.measured) == ("took_effect", told, 1.0)
+
+
+async def test_what_was_asked_for_is_no_twin_and_one_ray_does_not_know_is_no_proof() -> None:
+    assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=ASKED))).outcome == "unknown"
+    assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=[*ASKED, *TWIN]))).outcome == "unknown"

@@ -1,0 +1,46 @@
+"""`slow_join`: proven by a node that joined later after its instance ran than Ray alone would take."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.events import Event, NodeJoined, NodeStarted
+from chaos.harm import LateRay
+from faults.slow_join import SlowJoin
+from tests.doubles import FakeCluster, site_of
+from tests.faults.test_zombie_launch import BASELINE
+
+
+def node(joined_s: float | None, node_type: str = "gpu") -> list[tuple[float, Event]]:
+    events: list[tuple[float, Event]] = [
+        (1.0, BASELINE),
+        (11.0, NodeStarted(node="w1", node_type=node_type, instance="i-1")),
+    ]
+    if joined_s is not None:
+        events.append((joined_s, NodeJoined(node="w1", node_type=node_type, ray_node_id="r", resources={})))
+    return events
+
+
+async def test_the_cloud_is_told_how_late_ray_starts() -> None:
+    cluster = FakeCluster()
+    await SlowJoin(delay_s=4.0, count=2).inject(site_of(cluster))
+    assert cluster.effects["run.i1"][3] == LateRay(delay_s=4.0, count=2)
+
+
+async def test_a_node_that_joined_later_than_usual_is_the_proof() -> None:
+    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=node(17.0)))
+    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 4.0, 6.0, "s")
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "events"),
+    [
+        pytest.param(4.0, node(None), id="not joined"),
+        pytest.param(4.0, node(15.5), id="no later than the baseline's"),
+        pytest.param(8.0, node(17.0), id="sooner than asked"),
+        pytest.param(4.0, node(17.0, "cpu"), id="of another type"),
+    ],
+)
+async def test_anything_less_is_unknown(delay_s: float, events: list[tuple[float, Event]]) -> None:
+    seen = await SlowJoin(delay_s=delay_s, node_type="gpu").probe(site_of(FakeCluster(), events=events))
+    assert seen.outcome == "unknown"
