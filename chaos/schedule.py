@@ -90,6 +90,8 @@ class Injection(Frame):
             raise ValueError(f"{fault.name} needs a target: w1, oldest, newest, random, all or head")
         if fault.acts_on == "launches" and self.target is not None:
             raise ValueError(f"{fault.name} acts on launches, not on nodes: use node_type instead of target")
+        if fault.acts_on in ("head", "driver") and self.target is not None:
+            raise ValueError(f"{fault.name} acts on the {fault.acts_on}, of which there is one: leave out target")
         return self
 
     def to_data(self) -> dict[str, JsonValue]:

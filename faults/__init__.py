@@ -8,9 +8,21 @@ from types import MappingProxyType
 from chaos.fault import Fault
 from faults.delay_launch import DelayLaunch
 from faults.fail_launch import FailLaunch
+from faults.kill_autoscaler import KillAutoscaler
+from faults.kill_dashboard_agent import KillDashboardAgent
+from faults.kill_driver import KillDriver
+from faults.kill_gcs import KillGcs
 from faults.kill_node import KillNode
+from faults.kill_raylet import KillRaylet
+from faults.kill_worker_process import KillWorkerProcess
 from faults.partition_network import PartitionNetwork
+from faults.pause_autoscaler import PauseAutoscaler
+from faults.pause_gcs import PauseGcs
 from faults.pause_node import PauseNode
+from faults.pause_process import PauseProcess
+from faults.preempt_node import PreemptNode
+from faults.restart_node import RestartNode
+from faults.stop_node import StopNode
 from faults.throttle_network import ThrottleNetwork
 
 ALL: Mapping[str, type[Fault]] = MappingProxyType(
@@ -19,6 +31,18 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
         for fault in (
             KillNode,
             PauseNode,
+            StopNode,
+            PreemptNode,
+            RestartNode,
+            KillRaylet,
+            KillDashboardAgent,
+            KillWorkerProcess,
+            PauseProcess,
+            KillAutoscaler,
+            PauseAutoscaler,
+            KillGcs,
+            PauseGcs,
+            KillDriver,
             DelayLaunch,
             FailLaunch,
             ThrottleNetwork,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import structlog
@@ -12,7 +13,7 @@ from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import PathMeasurement
 from chaos.errors import ChaosError, InjectionError
-from chaos.harm import CloudHarm, FrozenNode, NodeHarm
+from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
 
 POLL_S = 0.25
 
@@ -71,8 +72,18 @@ class Harming:
         async with self._lock_of(effect.instance):
             if self._ledger.effect(effect_id) is None:
                 return
-            await self._enforce(effect.instance, without=effect_id)
+            if isinstance(effect.harm, EndingNode):
+                await self._end_told(effect.instance)
+            else:
+                await self._enforce(effect.instance, without=effect_id)
             self._ledger.drop_effects([effect_id])
+
+    async def _end_told(self, instance_id: str) -> None:
+        """Kills a node that was told it would end, unless it has ended."""
+        instance = self._ledger.find(instance_id)
+        if instance is not None and instance.state == "running":
+            with contextlib.suppress(InjectionError):
+                await self.kill(instance.node)
 
     async def release(self, instance: Instance) -> None:
         """Lets a node that is to end obey nothing any more, so that it can end politely."""

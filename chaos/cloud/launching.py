@@ -15,7 +15,7 @@ from chaos.cloud.harming import POLL_S, Harming
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.ledger import Ledger
-from chaos.errors import ChaosError, ClusterError
+from chaos.errors import ChaosError, ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import LaunchFault
 
@@ -115,6 +115,21 @@ class Launching:
         if instance is not None:
             self._ledger.put(instance.model_copy(update={"tags": {**instance.tags, **tags}}))
 
+    async def restart(self, node: str) -> None:
+        """Ends all of a node at once, and boots it anew as the same instance; harm in force on it is over.
+
+        Raises:
+            InjectionError: no such live node, or it is the head.
+        """
+        instance = self._ledger.live(node)
+        if instance.instance == "head":
+            raise InjectionError("the head cannot be restarted so: what the GCS knows would be lost with it")
+        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance.instance))
+        # Pending, it is not missed while it is down, and a Cloud that is started again meanwhile boots it.
+        self._ledger.put(instance.model_copy(update={"state": "pending", "boot_at_monotonic_s": 0.0}))
+        await self._driver.kill(instance)
+        self._spawn(self._boot(instance.instance))
+
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
         while True:
@@ -186,7 +201,9 @@ class Launching:
         if instance is None or instance.state != "pending":
             return
         try:
-            started = await self._driver.start(instance, await self._launch_for(instance))
+            launch = await self._launch_for(instance)
+            run = self._driver.restart if instance.handle else self._driver.start
+            started = await run(instance, launch)
         except (ClusterError, OSError) as error:
             self._boot_failed(instance_id, str(error))
             return

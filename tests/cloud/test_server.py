@@ -81,6 +81,7 @@ async def until_running(office: Office, count: int) -> None:
 ROUTES = [
     ("GET", "/head"), ("GET", "/harm"), ("GET", "/instances"), ("POST", "/instances"),
     ("POST", "/instances/i-00001/terminate"), ("POST", "/instances/i-00001/tags"), ("POST", "/nodes/w1/kill"),
+    ("GET", "/nodes/w1/processes"), ("POST", "/nodes/w1/processes/kill"), ("POST", "/nodes/w1/restart"),
     ("GET", "/effects"), ("PUT", "/effects/e"), ("DELETE", "/effects/e"), ("DELETE", "/effects"), ("POST", "/path"),
     ("POST", "/owner"), ("POST", "/renumber"), ("GET", "/events"), ("POST", "/down"), ("GET", "/no-such-thing"),
 ]  # fmt: skip
@@ -110,6 +111,8 @@ async def test_without_the_token_nothing_is_answered_but_health(office: Office, 
         ("POST", "/instances", b'{"node_type": "gpu", "count": 1001}'),
         ("POST", "/instances", b'{"node_type": "gpu", "count": 1, "image": "evil"}'),
         ("POST", "/instances/i-00001/tags", b'{"tags": {"a": {}}}'),
+        ("POST", "/nodes/head/processes/kill", b'{"processes": {}}'),
+        ("POST", "/nodes/head/processes/kill", b'{"processes": {"x": 1}}'),
         ("PUT", "/effects/e", b"{}"),
         ("PUT", "/effects/e", b'{"lease_s": 0, "harm": {"kind": "frozen_node"}, "node": "head"}'),
         ("PUT", "/effects/e", b'{"lease_s": 5, "node": "head"}'),

@@ -6,7 +6,7 @@ import pytest
 
 import faults
 from chaos.commands import CLUSTERS
-from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed
+from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from tests.live.lab import Lab
 
 WORKLOAD = """
@@ -21,16 +21,30 @@ LATER = "on: {progress_percent: 10}"
 INJECTIONS = {
     "kill_node": f"{{fault: kill_node, target: oldest, {LATER}}}",
     "pause_node": f"{{fault: pause_node, target: newest, {LATER}, duration_s: 2}}",
+    "kill_worker_process": f"{{fault: kill_worker_process, runs: predict_rows, target: oldest, {LATER}}}",
+    "kill_raylet": f"{{fault: kill_raylet, target: oldest, {LATER}}}",
+    "kill_dashboard_agent": f"{{fault: kill_dashboard_agent, target: oldest, {LATER}}}",
+    "pause_process": f"{{fault: pause_process, role: worker, target: oldest, {LATER}, duration_s: 2}}",
+    "kill_autoscaler": f"{{fault: kill_autoscaler, {LATER}, duration_s: 3}}",
+    "pause_autoscaler": f"{{fault: pause_autoscaler, {LATER}, duration_s: 3}}",
+    "pause_gcs": f"{{fault: pause_gcs, {LATER}, duration_s: 2}}",
+    "kill_gcs": f"{{fault: kill_gcs, {LATER}}}",
+    "kill_driver": f"{{fault: kill_driver, {LATER}}}",
+    "preempt_node": f"{{fault: preempt_node, target: oldest, {LATER}, duration_s: 3}}",
+    "stop_node": f"{{fault: stop_node, target: oldest, {LATER}, duration_s: 3}}",
+    "restart_node": f"{{fault: restart_node, target: oldest, {LATER}}}",
     "delay_launch": "{fault: delay_launch, delay_s: 3, at_s: 0, duration_s: 6}",
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
+# What a job cannot outlive: it is seen to fail, on a cluster of its own.
+ENDS_THE_JOB = ("kill_driver", "kill_gcs")
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
     for kind, cluster in CLUSTERS.items()
     for name, fault in faults.ALL.items()
-    if all(issubclass(cluster, need) for need in fault.needs)
+    if name not in ENDS_THE_JOB and all(issubclass(cluster, need) for need in fault.needs)
 ]
 
 
@@ -50,3 +64,27 @@ async def test_contract(lab: Lab, kind: str, name: str) -> None:
     assert all(event.proven for _, event in healed), results.report
     assert [event.leftovers for _, event in history.of(CleanlinessChecked)] == [()]
     assert results.judgement == "pass", results.report
+
+
+FATAL_CASES = [
+    pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
+    for kind in CLUSTERS
+    for name in ENDS_THE_JOB
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), FATAL_CASES)
+async def test_what_ends_the_job_is_seen_to(lab: Lab, kind: str, name: str) -> None:
+    spec = lab.spec(f"{WORKLOAD}  - {INJECTIONS[name]}\n", kind)
+    own = CLUSTERS[kind](f"lab-{kind}-{name.replace('_', '-')}", spec.cluster)
+    await own.start()
+    try:
+        results = await lab.run(spec, on=own)
+    finally:
+        await own.stop()
+    history = results.history
+    assert len(history.of(FaultInjected)) == 1, results.report
+    assert [event.outcome for _, event in history.of(FaultProbed)] == ["took_effect"], results.report
+    assert [event.outcome for _, event in history.of(WorkloadFinished)] == ["failed"], results.report
+    assert [event.leftovers for _, event in history.of(CleanlinessChecked)] == [()]
+    assert results.judgement == "fail", results.report
