@@ -23,9 +23,17 @@ class Form:
 _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("local", "KillsNodes"): (Form("SIGKILL to the node's processes"),),
     ("local", "PausesNodes"): (Form("SIGSTOP to the node's processes"),),
+    ("local", "SignalsProcesses"): (Form("SIGKILL and SIGSTOP to single processes, found below the node's wrapper"),),
+    ("local", "EndsProcesses"): (Form("SIGTERM, and later the same command again"),),
+    ("local", "GivesNotice"): (Form("Ray's drain notice or SIGTERM, and SIGKILL to the node's processes"),),
+    ("local", "RestartsNodes"): (Form("the node's processes are killed and started again"),),
     ("local", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
     ("compose", "KillsNodes"): (Form("the container is killed"),),
     ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
+    ("compose", "SignalsProcesses"): (Form("SIGKILL and SIGSTOP to single processes of the container"),),
+    ("compose", "EndsProcesses"): (Form("SIGTERM, and later the same command again"),),
+    ("compose", "GivesNotice"): (Form("Ray's drain notice or SIGTERM, and the container is killed"),),
+    ("compose", "RestartsNodes"): (Form("the container is killed and started again"),),
     ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
