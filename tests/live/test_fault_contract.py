@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import faults
+from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from tests.live.lab import Lab
@@ -88,3 +89,27 @@ async def test_what_ends_the_job_is_seen_to(lab: Lab, kind: str, name: str) -> N
     assert [event.outcome for _, event in history.of(WorkloadFinished)] == ["failed"], results.report
     assert [event.leftovers for _, event in history.of(CleanlinessChecked)] == [()]
     assert results.judgement == "fail", results.report
+
+
+async def _stopped(cluster: CloudCluster) -> list[bool]:
+    return [process.stopped for process in await cluster.processes_of("head") if process.role == "dashboard_agent"]
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.compose] if kind == "compose" else []) for kind in CLUSTERS]
+)
+async def test_a_freeze_of_the_node_and_a_stopped_process_of_it_do_not_undo_each_other(lab: Lab, kind: str) -> None:
+    cluster = await lab.cluster(lab.spec(f"{WORKLOAD}  - {INJECTIONS['pause_node']}\n", kind))
+    await cluster.stop_processes("head", "dashboard_agent", effect_id="stop", lease_s=30.0)
+    assert await _stopped(cluster) == [True]
+    await cluster.pause_node("head", effect_id="freeze", lease_s=30.0)
+    await cluster.undo("freeze")
+    assert await _stopped(cluster) == [True]
+    await cluster.pause_node("head", effect_id="freeze", lease_s=30.0)
+    await cluster.undo("stop")
+    vitals = await cluster.vitals("head")
+    assert vitals is not None
+    assert vitals.stopped == vitals.processes
+    await cluster.undo("freeze")
+    assert await _stopped(cluster) == [False]
+    assert await cluster.leftovers() == ()
