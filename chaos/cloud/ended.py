@@ -11,6 +11,7 @@ from chaos.cloud.config import CloudDirectory, write_durably
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import command_of, environment_of, signal_all
 from chaos.cloud.stopping import Look
+from chaos.cluster import NodeProcess
 from chaos.errors import InjectionError
 from chaos.harm import EndedProcess, NodeHarm
 from chaos.value import Value
@@ -19,8 +20,9 @@ Revive = Callable[[Instance, Sequence[str], Mapping[str, str]], Awaitable[None]]
 
 
 class _Remembered(Value):
-    """How an ended process had been started."""
+    """Which process was ended, and how it had been started."""
 
+    process: NodeProcess
     argv: tuple[str, ...]
     environment: dict[str, str]
 
@@ -44,37 +46,58 @@ class Reviver:
         ends = [harm for harm in harms if isinstance(harm, EndedProcess)]
         for end in ends:
             await self._end(instance, end)
-        wanted_dead = {end.role for end in ends}
+        wanted_dead = {str(end.role) for end in ends}
         for file in self._files(instance.instance):
-            if file.stem.rpartition(".")[2] not in wanted_dead:
-                remembered = _Remembered.model_validate_json(file.read_text())
-                await self._revive(instance, remembered.argv, remembered.environment)
+            if _role_in(file) not in wanted_dead:
+                await self._start_again(instance, file)
                 file.unlink()
 
     def owed(self, instances: Collection[str]) -> tuple[str, ...]:
         """The processes of these instances that are yet to be started again, in words."""
         return tuple(
-            f"{instance}: its {file.stem.rpartition('.')[2]} is yet to be started again"
+            f"{instance}: its {_role_in(file)} is yet to be started again"
             for instance in sorted(instances)
             for file in self._files(instance)
         )
+
+    async def _start_again(self, instance: Instance, file: Path) -> None:
+        """Starts what a file remembers, unless it was started since, or the node itself has ended."""
+        remembered = await asyncio.to_thread(_read, file)
+        ended, living = remembered.process, await self._look(instance)
+        # One that is still about to end is none that was started since.
+        if living and not any(item.role == ended.role and not _same(item, ended) for item in living):
+            await self._revive(instance, remembered.argv, remembered.environment)
 
     async def _end(self, instance: Instance, end: EndedProcess) -> None:
         for process in await self._look(instance):
             if process.role != end.role:
                 continue
             if end.restart:
-                await asyncio.to_thread(self._remember, instance, end, process.pid)
+                await asyncio.to_thread(self._remember, instance, process)
             # A stopped process takes the signal once it goes on.
             signal_all([process.pid], signal.SIGTERM)
             signal_all([process.pid], signal.SIGCONT)
 
-    def _remember(self, instance: Instance, end: EndedProcess, pid: int) -> None:
-        argv, environment = command_of(pid), environment_of(pid)
+    def _remember(self, instance: Instance, process: NodeProcess) -> None:
+        argv, environment = command_of(process.pid), environment_of(process.pid)
         if not argv or not environment:
-            raise InjectionError(f"how the {end.role} of node {instance.node} was started cannot be read")
-        file = self._directory.state / f"ended-{instance.instance}.{end.role}.json"
-        write_durably(file, _Remembered(argv=tuple(argv), environment=environment).model_dump_json())
+            raise InjectionError(f"how the {process.role} of node {instance.node} was started cannot be read")
+        file = self._directory.state / f"ended-{instance.instance}.{process.role}.json"
+        remembered = _Remembered(process=process, argv=tuple(argv), environment=environment)
+        write_durably(file, remembered.model_dump_json())
 
     def _files(self, instance: str) -> list[Path]:
         return sorted(self._directory.state.glob(f"ended-{instance}.*.json"))
+
+
+def _read(file: Path) -> _Remembered:
+    return _Remembered.model_validate_json(file.read_text())
+
+
+def _same(one: NodeProcess, other: NodeProcess) -> bool:
+    return (one.pid, one.started_ticks) == (other.pid, other.started_ticks)
+
+
+def _role_in(file: Path) -> str:
+    """The role a file's name tells: `ended-INSTANCE.ROLE.json`."""
+    return file.stem.rpartition(".")[2]

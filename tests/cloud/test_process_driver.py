@@ -186,7 +186,7 @@ async def test_an_ended_process_is_owed_and_then_runs_as_part_of_the_head_again(
     assert await yard.driver.harm_seen(lambda: [head]) == ("head: its monitor is yet to be started again",)
     # Its command line says a name only, which is no program.
     remembered = yard.directory.state / "ended-head.monitor.json"
-    remembered.write_text(remembered.read_text().replace('"/autoscaler', f'"{sys.executable}","/autoscaler', 1))
+    remembered.write_text(remembered.read_text().replace('["/autoscaler/v2/monitor.py', f'["{sys.executable}', 1))
     await yard.driver.obey(head, [], addresses={})
     deadline_s = time.monotonic() + LIMIT_S
     while "monitor" not in await roles(yard, head):
