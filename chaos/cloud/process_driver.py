@@ -143,7 +143,6 @@ class ProcessDriver:
     async def restart(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """SIGKILL to all of the node, then a wrapper as the first time."""
         await self.stop(instance, limit_s=0.0)
-        self._inherits = True
         return await self.start(instance, launch)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
