@@ -7,11 +7,11 @@ nobody does.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import AnswerHarm, DeviceFault, LaunchHarm, NetworkShape
+from chaos.harm import AnswerHarm, DeviceFault, EndedProcess, EndingNode, LaunchHarm, NetworkShape, Role
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -141,6 +141,71 @@ class PausesNodes(Protocol):
 
     async def vitals(self, node: str) -> Vitals | None:
         """The node's signs of life; None when it is gone."""
+        ...
+
+
+class NodeProcess(Value):
+    """A living process of a node, as the kernel shows it; `pid` and `started_ticks` together name it for good.
+
+    `role` is empty for a process that is none of Ray's own and no driver; `title` is what `ps` shows.
+    """
+
+    pid: int
+    started_ticks: int
+    role: Role | Literal[""]
+    title: str
+    stopped: bool = False
+
+
+@runtime_checkable
+class SignalsProcesses(Protocol):
+    """Single processes of a node can be seen, killed and stopped."""
+
+    async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
+        """The node's processes, read from the kernel; none where it does not run."""
+        ...
+
+    async def kill_processes(self, node: str, processes: Sequence[NodeProcess]) -> None:
+        """SIGKILL to those of the processes that are still the node's.
+
+        Raises:
+            InjectionError: not one of them is there any more.
+        """
+        ...
+
+    async def stop_processes(self, node: str, role: Role, *, effect_id: str, lease_s: float) -> None:
+        """SIGSTOP to the node's processes of one role; they go on when it is undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class EndsProcesses(Protocol):
+    """A process of Ray's can be ended, and started again as it was, without its node ending with it."""
+
+    async def end_process(self, node: str, end: EndedProcess, *, effect_id: str, lease_s: float) -> None:
+        """Keeps it ended until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class GivesNotice(Protocol):
+    """A node can be told that it will end, some time before it is ended."""
+
+    async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
+        """Tells it now; it is killed when that is undone, or at the latest when the lease ends."""
+        ...
+
+
+@runtime_checkable
+class RestartsNodes(Protocol):
+    """A node can be started again as the same instance."""
+
+    async def restart_node(self, node: str) -> None:
+        """Ends all of the node at once, and starts it anew under its name.
+
+        Raises:
+            InjectionError: no such live node, or it is the head, whose end takes the cluster's state with it.
+        """
         ...
 
 

@@ -16,6 +16,9 @@ from chaos.events import CloudAnsweredWrong, Outcome, RunOpened
 from chaos.history import History
 from chaos.value import Value
 
+ActsOn: TypeAlias = Literal["nodes", "launches", "cloud", "head", "driver"]
+"""What a fault hits: the nodes its target chooses; or, without a target, launches, the head, the job's driver."""
+
 
 class Effect(Value):
     """What a probe saw. `unknown` means: not yet, or cannot be told; the nemesis looks again until its limit."""
@@ -38,7 +41,7 @@ Readings: TypeAlias = Mapping[tuple[str, ...], float]
 class Site:
     """Where one injection acts: cluster, chosen nodes, id of the lasting effect, and the history so far.
 
-    `before` is what the fault's `measure_before` found.
+    `before` is what the fault's `measure_before` found; `duration_s` how long the harm is to last, where it lasts.
     """
 
     cluster: Cluster
@@ -48,6 +51,7 @@ class Site:
     injected_s: float
     history: History
     before: Readings = field(default_factory=dict)
+    duration_s: float | None = None
 
     @property
     def effect_ids(self) -> tuple[str, ...]:
@@ -84,18 +88,18 @@ class Fault(Value, ABC):
     """One kind of harm.
 
     `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
-    it sets any. `acts_on` says whether targets are nodes, the Cloud's launches, or the Cloud itself. A fault that
-    `lasts` takes a duration and is healed; `effect_within_s` bounds how long after the injection (for faults of the
-    Cloud and its launches: after the healing) the effect may still show, `measure_within_s` how long `measure_before`
-    may take. `fatal_to` are the mainstays that it ends when it hits them: a system that has nothing to bring them back
-    is not expected to survive that.
+    it sets any. `acts_on` says what it hits: only one that acts on nodes takes a target. A fault that `lasts` takes a
+    duration and is healed; `effect_within_s` bounds how long after the injection (for faults of the Cloud and its
+    launches: after the healing) the effect may still show, `measure_within_s` how long `measure_before` may take.
+    `fatal_to` are the mainstays that it ends when it hits them: a system that has nothing to bring them back is not
+    expected to survive that.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[tuple[type, ...]]
     shapes: ClassVar[tuple[str, ...]] = ()
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]]
+    acts_on: ClassVar[ActsOn]
     lasts: ClassVar[bool]
     effect_within_s: ClassVar[float] = 30.0
     measure_within_s: ClassVar[float] = 2.0

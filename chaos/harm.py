@@ -38,6 +38,44 @@ class DeviceFault(Value):
     factor: float = Field(default=1.0, ge=1.0)
 
 
+Role: TypeAlias = Literal[
+    "raylet",
+    "worker",
+    "dashboard_agent",
+    "runtime_env_agent",
+    "gcs_server",
+    "monitor",
+    "driver",
+]
+"""What a process of a node is there for: one of Ray's own (`monitor` is the autoscaler), or a job's `driver`."""
+
+
+class StoppedProcesses(Value):
+    """Those of a node's processes that have this role are not scheduled; one that starts later is."""
+
+    kind: Literal["stopped_processes"] = "stopped_processes"
+    role: Role
+
+
+class EndedProcess(Value):
+    """The node's process of this role is dead; where it is to `restart`, it runs again once this is undone."""
+
+    kind: Literal["ended_process"] = "ended_process"
+    role: Literal["monitor"]
+    restart: bool
+
+
+class EndingNode(Value):
+    """The node has been told that it will end, and is ended by force when this is undone or its lease ends.
+
+    It is told by Ray's drain notice of a preemption `notice_s` ahead, or by SIGTERM.
+    """
+
+    kind: Literal["ending_node"] = "ending_node"
+    told_by: Literal["drain_notice", "sigterm"]
+    notice_s: float = Field(gt=0.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -138,7 +176,7 @@ class Outage(Value):
     stream: str = ""
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault
+NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | StoppedProcesses | EndedProcess | EndingNode
 LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
 AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage
 CloudHarm: TypeAlias = LaunchHarm | AnswerHarm

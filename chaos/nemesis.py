@@ -288,6 +288,7 @@ class Nemesis:
                 lease_s=(injection.duration_s or 0.0) + LEASE_MARGIN_S,
                 injected_s=self._clock.now_s(),
                 history=self._recorder,
+                duration_s=injection.duration_s,
             )
             before = await self._measured(injection, site)
         except ChaosError as error:
@@ -340,7 +341,8 @@ class Nemesis:
     async def _victims(self, injection: Injection) -> tuple[str, ...] | None:
         target = injection.target
         if target is None:
-            return ()
+            acts_on = injection.fault.acts_on
+            return (acts_on,) if acts_on in ("head", "driver") else ()
         nodes = await self._cluster.nodes()
         if not target.names_one:
             # `oldest`, `random` and their like choose from the nodes that Ray has.

@@ -92,6 +92,8 @@ class Injection(Frame):
             raise ValueError(f"{fault.name} acts on launches, not on nodes: use node_type instead of target")
         if fault.acts_on == "cloud" and self.target is not None:
             raise ValueError(f"{fault.name} acts on the cloud, not on nodes: leave target out")
+        if fault.acts_on in ("head", "driver") and self.target is not None:
+            raise ValueError(f"{fault.name} acts on the {fault.acts_on}, of which there is one: leave out target")
         return self
 
     @property

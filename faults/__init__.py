@@ -13,15 +13,27 @@ from faults.duplicate_launch import DuplicateLaunch
 from faults.fail_launch import FailLaunch
 from faults.fail_terminate import FailTerminate
 from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
+from faults.kill_autoscaler import KillAutoscaler
+from faults.kill_dashboard_agent import KillDashboardAgent
+from faults.kill_driver import KillDriver
+from faults.kill_gcs import KillGcs
 from faults.kill_node import KillNode
+from faults.kill_raylet import KillRaylet
+from faults.kill_worker_process import KillWorkerProcess
 from faults.limit_capacity import LimitCapacity
 from faults.lose_launch_reply import LoseLaunchReply
 from faults.omit_from_listing import OmitFromListing
 from faults.partial_launch import PartialLaunch
 from faults.partition_network import PartitionNetwork
+from faults.pause_autoscaler import PauseAutoscaler
+from faults.pause_gcs import PauseGcs
 from faults.pause_node import PauseNode
+from faults.pause_process import PauseProcess
+from faults.preempt_node import PreemptNode
+from faults.restart_node import RestartNode
 from faults.slow_join import SlowJoin
 from faults.stale_listing import StaleListing
+from faults.stop_node import StopNode
 from faults.throttle_network import ThrottleNetwork
 from faults.vanish_node import VanishNode
 from faults.zombie_launch import ZombieLaunch
@@ -32,6 +44,18 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
         for fault in (
             KillNode,
             PauseNode,
+            StopNode,
+            PreemptNode,
+            RestartNode,
+            KillRaylet,
+            KillDashboardAgent,
+            KillWorkerProcess,
+            PauseProcess,
+            KillAutoscaler,
+            PauseAutoscaler,
+            KillGcs,
+            PauseGcs,
+            KillDriver,
             DelayLaunch,
             FailLaunch,
             LimitCapacity,

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import AutoscalerLogged
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import Outage
 
 _SHOWS_AS = {"unreachable": "unreachable", "slow": "slow", "failing": "failed"}
@@ -20,7 +20,7 @@ class CloudOutage(Fault):
     name: ClassVar[str] = "cloud_outage"
     summary: ClassVar[str] = "the cloud's API is unreachable, slow, or failing"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "cloud"
+    acts_on: ClassVar[ActsOn] = "cloud"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 

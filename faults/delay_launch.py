@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import NodeJoined, NodeLaunching, NodeStarted
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LaunchFault
 
 _RECORDING_S = 0.05  # the Cloud accepts a launch a moment before it records it
@@ -23,7 +23,7 @@ class DelayLaunch(Fault):
     name: ClassVar[str] = "delay_launch"
     summary: ClassVar[str] = "instances asked for start late"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 60.0
 

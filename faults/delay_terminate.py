@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import NodeTerminated, NodeTerminating
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import TerminationFault
 
 _RECORDING_S = 0.05  # the Cloud accepts a termination a moment before it records it
@@ -20,7 +20,7 @@ class DelayTerminate(Fault):
     name: ClassVar[str] = "delay_terminate"
     summary: ClassVar[str] = "the cloud ends instances late"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "cloud"
+    acts_on: ClassVar[ActsOn] = "cloud"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 

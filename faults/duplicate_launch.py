@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import DuplicatedLaunch
 
 
@@ -18,7 +18,7 @@ class DuplicateLaunch(Fault):
     name: ClassVar[str] = "duplicate_launch"
     summary: ClassVar[str] = "the cloud launches twice what was asked for"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LaunchFault
 
 WORDS = MappingProxyType(
@@ -28,7 +28,7 @@ class FailLaunch(Fault):
     name: ClassVar[str] = "fail_launch"
     summary: ClassVar[str] = "the cloud refuses to launch"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 

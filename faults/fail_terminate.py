@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import AutoscalerLogged
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import TerminationFault
 from faults.fail_launch import WORDS
 
@@ -17,7 +17,7 @@ class FailTerminate(Fault):
     name: ClassVar[str] = "fail_terminate"
     summary: ClassVar[str] = "the cloud refuses to end instances"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "cloud"
+    acts_on: ClassVar[ActsOn] = "cloud"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 

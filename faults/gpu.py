@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsDevices, UndoesEffects
 from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, WorkloadStarted
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import DeviceFault, DeviceMode
 
 _STAND_IN = "raychaos stands in for the device"
@@ -30,7 +30,7 @@ class _GpuFault(Fault):
     """The GPUs of the victims fail, in one mode, until healed."""
 
     needs: ClassVar[tuple[type, ...]] = (FaultsDevices, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
     mode: ClassVar[DeviceMode]

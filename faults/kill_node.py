@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from chaos.cluster import KillsNodes
 from chaos.errors import InjectionError
 from chaos.events import ClusterSampled, NodeDied, NodeTerminated
-from chaos.fault import Effect, Fault, Mainstay, Site
+from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 
 
 class KillNode(Fault):
@@ -20,7 +20,7 @@ class KillNode(Fault):
     name: ClassVar[str] = "kill_node"
     summary: ClassVar[str] = "SIGKILL to everything on a node"
     needs: ClassVar[tuple[type, ...]] = (KillsNodes,)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 60.0
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head", "driver")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import NodeJoined, NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import CapacityLimit
 from faults.fail_launch import noticed
 
@@ -22,7 +22,7 @@ class LimitCapacity(Fault):
     name: ClassVar[str] = "limit_capacity"
     summary: ClassVar[str] = "the cloud has only so many instances of a type"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 

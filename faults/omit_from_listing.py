@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import ClusterSampled
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import Omission
 
 
@@ -18,7 +18,7 @@ class OmitFromListing(Fault):
     name: ClassVar[str] = "omit_from_listing"
     summary: ClassVar[str] = "a healthy instance is missing from the cloud's list"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 

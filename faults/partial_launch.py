@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import NodeLaunchFailed, NodeLaunching
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import PartialLaunch as PartialLaunches
 from faults.fail_launch import noticed
 
@@ -21,7 +21,7 @@ class PartialLaunch(Fault):
     name: ClassVar[str] = "partial_launch"
     summary: ClassVar[str] = "the cloud fills a request in part"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from chaos.cluster import ShapesNetworks, UndoesEffects
 from chaos.events import NodeDied, NodeJoined
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import NetworkShape
 
 
@@ -18,7 +18,7 @@ class PartitionNetwork(Fault):
     summary: ClassVar[str] = "cut a node off from the head, the other workers, or both"
     needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
     shapes: ClassVar[tuple[str, ...]] = ("cut_from",)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 

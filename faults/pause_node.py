@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from chaos.cluster import PausesNodes, UndoesEffects
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 
 
 class PauseNode(Fault):
@@ -14,7 +14,7 @@ class PauseNode(Fault):
     name: ClassVar[str] = "pause_node"
     summary: ClassVar[str] = "freeze every process on a node, then let it go on"
     needs: ClassVar[tuple[type, ...]] = (PausesNodes, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 5.0
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import BaselineKnown, NodeJoined, NodeStarted
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 
 
@@ -18,7 +18,7 @@ class SlowJoin(Fault):
     name: ClassVar[str] = "slow_join"
     summary: ClassVar[str] = "an instance runs, Ray on it starts late"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 60.0
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import StaleListing as StaleListings
 
 
@@ -17,7 +17,7 @@ class StaleListing(Fault):
     name: ClassVar[str] = "stale_listing"
     summary: ClassVar[str] = "the cloud lists the instances of some time ago"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "cloud"
+    acts_on: ClassVar[ActsOn] = "cloud"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 5.0
 

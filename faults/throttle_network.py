@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import ShapesNetworks, UndoesEffects
 from chaos.errors import InjectionError
 from chaos.events import Outcome
-from chaos.fault import Effect, Fault, Readings, Site
+from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import NetworkShape
 
 _PROBE_S = 0.4
@@ -32,7 +32,7 @@ class ThrottleNetwork(Fault):
     summary: ClassVar[str] = "limit a node's network rate, both ways"
     needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
     shapes: ClassVar[tuple[str, ...]] = ("rate_mbit",)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import ClusterSampled
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import Omission
 
 
@@ -16,7 +16,7 @@ class VanishNode(Fault):
     name: ClassVar[str] = "vanish_node"
     summary: ClassVar[str] = "the cloud has lost an instance that Ray still sees"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 

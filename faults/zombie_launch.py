@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeStarted
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 
 _USUAL_JOIN_S = 8.0  # where no baseline says
@@ -21,7 +21,7 @@ class ZombieLaunch(Fault):
     name: ClassVar[str] = "zombie_launch"
     summary: ClassVar[str] = "an instance runs, Ray on it never joins"
     needs: ClassVar[tuple[type, ...]] = (FaultsLaunches, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches", "cloud"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 5.0
 

@@ -5,27 +5,42 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
+    EndsProcesses,
     FaultsAnswers,
     FaultsDevices,
     FaultsLaunches,
+    GivesNotice,
     KillsNodes,
     Node,
+    NodeProcess,
     PathMeasurement,
     PausesNodes,
+    RestartsNodes,
     ShapesNetworks,
+    SignalsProcesses,
     UndoesEffects,
     Vitals,
 )
 from chaos.errors import InjectionError
 from chaos.events import Event, RunOpened
-from chaos.fault import Effect, Fault, Site
-from chaos.harm import AnswerHarm, CloudHarm, DeviceFault, LaunchFault, LaunchHarm, NetworkShape
+from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.harm import (
+    AnswerHarm,
+    CloudHarm,
+    DeviceFault,
+    EndedProcess,
+    EndingNode,
+    LaunchFault,
+    LaunchHarm,
+    NetworkShape,
+    Role,
+)
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -151,6 +166,9 @@ class FakeCluster:
         for ordinal in range(1, workers + 1):
             self.members[f"w{ordinal}"] = node_named(f"w{ordinal}")
         self.processes: list[FakeProcess] = []
+        self.on_nodes = {node: processes_on(node) for node in self.members}
+        self.stopped: dict[str, tuple[str, Role]] = {}
+        self.ended: dict[str, tuple[str, EndedProcess]] = {}
         self.executed: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
         self.data = Path()
         self.seen: dict[str, list[Effect]] = {}
@@ -201,6 +219,10 @@ class FakeCluster:
         """Removes the effect."""
         await self._called("undo", effect_id)
         self.effects.pop(effect_id, None)
+        self.stopped.pop(effect_id, None)
+        node, end = self.ended.pop(effect_id, ("", None))
+        if end is not None and end.restart:
+            self.on_nodes[node] = processes_on(node)
 
     async def active_effects(self) -> tuple[str, ...]:
         """The effects in force."""
@@ -232,6 +254,48 @@ class FakeCluster:
         if node:
             self._live(node)
         self.effects[effect_id] = (node, False, None, fault)
+
+    async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
+        """What `on_nodes` says, stopped as asked."""
+        await self._called("processes_of", node)
+        if node not in self.members:
+            return ()
+        roles = {role for owner, role in self.stopped.values() if owner == node and not self.harmless}
+        return tuple(item.model_copy(update={"stopped": item.role in roles}) for item in self.on_nodes[node])
+
+    async def kill_processes(self, node: str, processes: Sequence[NodeProcess]) -> None:
+        """Takes them out."""
+        wanted = {(item.pid, item.started_ticks) for item in processes}
+        await self._called("kill_processes", node, *(str(pid) for pid, _ in sorted(wanted)))
+        self._live(node)
+        if not self.harmless:
+            self.on_nodes[node] = [x for x in self.on_nodes[node] if (x.pid, x.started_ticks) not in wanted]
+
+    async def stop_processes(self, node: str, role: Role, *, effect_id: str, lease_s: float) -> None:
+        """Notes it."""
+        await self._called("stop_processes", node, role, effect_id, f"{lease_s:g}")
+        self._live(node)
+        self.effects[effect_id] = (node, False, None, None)
+        self.stopped[effect_id] = (node, role)
+
+    async def end_process(self, node: str, end: EndedProcess, *, effect_id: str, lease_s: float) -> None:
+        """Takes it out, to be put back."""
+        await self._called("end_process", node, end.role, effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = (node, False, None, None)
+        self.ended[effect_id] = (node, end)
+        if not self.harmless:
+            self.on_nodes[node] = [item for item in self.on_nodes[node] if item.role != end.role]
+
+    async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
+        """Notes it."""
+        await self._called("give_notice", node, ending.told_by, f"{ending.notice_s:g}", effect_id, f"{lease_s:g}")
+        self._live(node)
+        self.effects[effect_id] = (node, False, None, None)
+
+    async def restart_node(self, node: str) -> None:
+        """Notes it."""
+        await self._called("restart_node", node)
+        self._live(node)
 
     async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Notes the fault."""
@@ -283,6 +347,10 @@ CAPABILITIES: tuple[type, ...] = (
     UndoesEffects,
     KillsNodes,
     PausesNodes,
+    SignalsProcesses,
+    EndsProcesses,
+    GivesNotice,
+    RestartsNodes,
     FaultsLaunches,
     FaultsAnswers,
     FaultsDevices,
@@ -297,7 +365,7 @@ class Scripted(Fault):
     name: ClassVar[str] = "scripted"
     summary: ClassVar[str] = "a stand-in"
     needs: ClassVar[tuple[type, ...]] = (PausesNodes, UndoesEffects)
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "nodes"
+    acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 5.0
 
@@ -325,7 +393,7 @@ class ScriptedLaunch(Scripted):
     """The same, on launches."""
 
     name: ClassVar[str] = "scripted_launch"
-    acts_on: ClassVar[Literal["nodes", "launches"]] = "launches"
+    acts_on: ClassVar[ActsOn] = "launches"
 
     async def inject(self, site: Site) -> None:
         """Faults launches."""
@@ -350,6 +418,26 @@ def node_named(
     )
 
 
+def processes_on(name: str) -> list[NodeProcess]:
+    """What runs on a node of Ray's: on the head with the control plane and a job's driver."""
+    titles: list[tuple[Role | Literal[""], str]] = [
+        ("", "ray start --block"),
+        ("raylet", "/ray/raylet --node"),
+        ("dashboard_agent", "ray::DashboardAgent"),
+        ("runtime_env_agent", "ray::RuntimeEnvAgent"),
+        ("worker", "ray::IDLE"),
+        ("worker", "ray::predict_rows"),
+        ("worker", "ray::Predictor.predict"),
+    ]
+    if name == "head":
+        titles += [("gcs_server", "/ray/gcs_server"), ("monitor", "python monitor.py"), ("driver", "python -m job")]
+    first = 100 if name == "head" else 1000 * int(name[1:])
+    return [
+        NodeProcess(pid=first + place, started_ticks=place, role=role, title=title)
+        for place, (role, title) in enumerate(titles)
+    ]
+
+
 async def injected(fault: Fault, site: Site) -> Site:
     """Measures and injects as the nemesis does; the site its probes are given."""
     measured = replace(site, before=await fault.measure_before(site))
@@ -366,6 +454,7 @@ def site_of(
         victims=victims,
         effect_id="run.i1",
         lease_s=20.0,
+        duration_s=5.0,
         injected_s=injected_s,
         history=History.of_events(events or []),
     )
@@ -392,6 +481,7 @@ __all__ = [
     "injected",
     "node_named",
     "opened",
+    "processes_on",
     "settle",
     "site_of",
     "unknown",

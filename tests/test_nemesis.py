@@ -399,6 +399,25 @@ def test_different_seeds_choose_differently() -> None:
     assert stream(1, "target/i1").random() != stream(1, "target/i2").random()
 
 
+async def test_what_there_is_one_of_is_hit_without_a_target() -> None:
+    stage = Stage({"fault": "pause_gcs", "at_s": 0.0, "duration_s": 4.0}, {"fault": "kill_driver", "at_s": 1.0})
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=6.0)
+    assert stage.one(FaultInjected).victims == ("head",)
+    assert stage.one(FaultInjected, "i2").victims == ("driver",)
+    assert stage.cluster.named("stop_processes") == [("head", "gcs_server", "run.i1.head", "19")]
+    assert stage.one(FaultProbed).outcome == stage.one(FaultProbed, "i2").outcome == "took_effect"
+    assert stage.one(FaultHealed).proven
+
+
+async def test_a_fault_knows_how_long_it_is_to_last() -> None:
+    stage = Stage({"fault": "preempt_node", "target": "w2", "at_s": 0.0, "duration_s": 7.5})
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(1.0)
+    assert stage.cluster.named("give_notice") == [("w2", "drain_notice", "7.5", "run.i1.w2", "22.5")]
+    await stage.end()
+
+
 # -- healing --------------------------------------------------------------------------------------------------
 
 

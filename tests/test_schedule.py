@@ -15,7 +15,7 @@ from pydantic import Field
 
 from chaos import yaml_text
 from chaos.events import Outcome
-from chaos.fault import Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.schedule import Anchor, Frame, Injection, Misplaced, Schedule, Trigger
 from chaos.target import Target
 
@@ -50,6 +50,14 @@ class Slow(_Toy):
     lasts: ClassVar[bool] = True
     delay_s: float = Field(ge=0.0)
     node_type: str | None = None
+
+
+class Hang(_Toy):
+    """Lasts, on the one head."""
+
+    name: ClassVar[str] = "hang"
+    acts_on: ClassVar[ActsOn] = "head"
+    lasts: ClassVar[bool] = True
 
 
 CATALOGUE: Mapping[str, type[Fault]] = {"blow": Blow, "slow": Slow}
@@ -197,3 +205,10 @@ def test_any_data_is_a_schedule_or_misplaced(data: object) -> None:
 def test_no_toy_has_a_field_the_frame_takes() -> None:
     for kind in CATALOGUE.values():
         assert not kind.model_fields.keys() & Frame.model_fields.keys()
+
+
+def test_what_there_is_one_of_takes_no_target() -> None:
+    hang = {"fault": "hang", "at_s": 1.0, "duration_s": 2.0}
+    assert Schedule.from_data([hang], {"hang": Hang}).injections[0].target is None
+    with pytest.raises(Misplaced, match="hang acts on the head, of which there is one: leave out target"):
+        Schedule.from_data([{**hang, "target": "head"}], {"hang": Hang})

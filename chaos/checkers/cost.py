@@ -13,7 +13,7 @@ time to be over**,
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
-  batch that was lost unfinished with a victim.
+  batch that a victim had begun and never finished.
 
 The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
@@ -105,7 +105,9 @@ def explained(facts: Facts) -> tuple[Explained, ...]:
         in_force_to_s = _in_force_to_s(facts, event)
         own = [loss for loss in lost if loss.injection == event.injection]
         end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *_late_launches_s(facts, event, in_force_to_s)])
-        redo_s = max((_unfinished_s(facts, loss) for loss in own), default=0.0)
+        # On a victim that lives, a process may have died with what it ran.
+        broken_off = [(loss.node, loss.lost_s) for loss in own] + [(node, event.applied_s) for node in event.victims]
+        redo_s = max((_unfinished_s(facts, node, at_s) for node, at_s in broken_off), default=0.0)
         found.append(
             Explained(event.injection, event.fault, event.applied_s, end_s + recovery_s + redo_s, record),
         )
@@ -193,16 +195,14 @@ def _showed_nothing(facts: Facts, injection: str) -> bool:
     return outcomes == {"no_effect"}
 
 
-def _unfinished_s(facts: Facts, loss: Loss) -> float:
-    """How long the longest batch had run that was lost unfinished with this node."""
-    done = {(e.op, e.rows, e.started_s) for _, e in facts.history.of(BatchCompleted) if e.node == loss.node}
+def _unfinished_s(facts: Facts, node: str, at_s: float) -> float:
+    """How long the longest batch had run at a moment that this node had begun and never finished."""
+    done = {(e.op, e.rows, e.started_s) for _, e in facts.history.of(BatchCompleted) if e.node == node}
     return max(
         (
-            loss.lost_s - event.started_s
+            at_s - event.started_s
             for _, event in facts.history.of(BatchInvoked)
-            if event.node == loss.node
-            and event.started_s <= loss.lost_s
-            and (event.op, event.rows, event.started_s) not in done
+            if event.node == node and event.started_s <= at_s and (event.op, event.rows, event.started_s) not in done
         ),
         default=0.0,
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import aiohttp
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import TOKEN_HEADER
-from chaos.cluster import Node, PathMeasurement
+from chaos.cluster import Node, NodeProcess, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import Event
 from chaos.harm import CloudHarm, NodeHarm
@@ -60,6 +60,20 @@ class CloudClient:
     async def kill(self, node: str) -> None:
         """Ends a node at once."""
         await self._call("POST", f"/nodes/{node}/kill")
+
+    async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
+        """A node's processes; none where it does not run."""
+        listed = (await self._call("GET", f"/nodes/{node}/processes"))["processes"]
+        return tuple(NodeProcess.model_validate(item) for item in listed)
+
+    async def kill_processes(self, node: str, processes: Sequence[NodeProcess]) -> None:
+        """SIGKILL to single processes of a node."""
+        body = {"processes": {str(process.pid): process.started_ticks for process in processes}}
+        await self._call("POST", f"/nodes/{node}/processes/kill", body)
+
+    async def restart(self, node: str) -> None:
+        """Ends all of a node, and starts it anew."""
+        await self._call("POST", f"/nodes/{node}/restart")
 
     async def apply(self, harm: NodeHarm | CloudHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Puts harm in force, on a node or on the Cloud itself, until undone or the lease ends."""

@@ -17,6 +17,7 @@ from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
+from chaos.cloud.node_processes import NodeProcesses
 from chaos.cluster import PathMeasurement
 from chaos.harm import CloudHarm, NodeHarm
 
@@ -33,6 +34,7 @@ class Cloud:
         self._deviations = Deviations(journal)
         self.answers = Answers(self._ledger, self._deviations)
         self._harming = Harming(self._ledger, driver, lifted=self._lifted)
+        self.processes = NodeProcesses(self._ledger, driver)
         self._launching = Launching(
             config,
             self._ledger,
@@ -99,6 +101,14 @@ class Cloud:
             InjectionError: no such live node, or it had ended by itself.
         """
         await self._harming.kill(node)
+
+    async def restart(self, node: str) -> None:
+        """Ends all of a node at once, and starts it anew as the same instance.
+
+        Raises:
+            InjectionError: no such live node, or it is the head.
+        """
+        await self._launching.restart(node)
 
     async def apply(self, effect_id: str, harm: NodeHarm | CloudHarm, *, lease_s: float, node: str = "") -> None:
         """Puts lasting harm in force until undone or the lease ends; it is on disk before it is done.

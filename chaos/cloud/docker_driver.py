@@ -26,6 +26,7 @@ from docker.types import DeviceRequest, Mount
 
 from chaos.cloud.bootstrap import make_node_directory, node_user
 from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.container_starts import start_again, start_in
 from chaos.cloud.containers import (
     CLUSTER_LABEL,
     DIRECTORY_LABEL,
@@ -45,12 +46,16 @@ from chaos.cloud.containers import (
 )
 from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
 from chaos.cloud.network import NetworkShaper, Wanted
 from chaos.cloud.node_process import start_ticks
+from chaos.cloud.node_processes import in_namespace_of, look_at
+from chaos.cloud.notices import Notices
 from chaos.cloud.path_probe import measure
-from chaos.cluster import PathMeasurement
+from chaos.cloud.stopping import Stopper
+from chaos.cluster import NodeProcess, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import NetworkShape, NodeHarm
 from chaos.value import Value
@@ -115,10 +120,15 @@ class DockerDriver:
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
         self._device_faults = DeviceFaults(directory, root_on_nodes=CONTAINER_ROOT)
+        self._stopper, self._notices = Stopper(self.processes), Notices(directory, self.processes)
+        self._reviver = Reviver(directory, self.processes, self._revive)
         self._enforcers = (
             self._device_faults,
             _Networks(self._shaper, self._kernel_of),
             Freezer(self._pause, self._resume),
+            self._stopper,
+            self._reviver,
+            self._notices,
         )
         self._own = self._find_own()
         self._image = self._own_image()
@@ -168,6 +178,21 @@ class DockerDriver:
         # A frozen container dies when it is thawed, before it runs another instruction.
         await self._resume(instance)
         return ran
+
+    async def restart(self, instance: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002 -- the container knows
+        """SIGKILL to all of the container, which is then started again as it is."""
+        await self.kill(instance)
+        self._forget(instance.handle)
+        found = await self._call(lambda: start_again(self._engine, instance.handle))
+        self._notices.started(instance.handle)
+        return instance.model_copy(update={"address": await self._call(partial(self._learn, found))})
+
+    async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
+        """What shares the container's process namespace."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            return ()
+        return await asyncio.to_thread(lambda: look_at(in_namespace_of(kernel.pid)))
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Nodes whose first process has ended."""
@@ -234,6 +259,7 @@ class DockerDriver:
             if worker.labels.get(INSTANCE_LABEL) not in known
         ]
         running = await asyncio.to_thread(programs, self._config.mark)
+        seen += self._reviver.owed(known)
         return (*seen, *(f"program still running: process {pid}" for pid in running))
 
     # -- inside, on the loop --------------------------------------------------------------------------------
@@ -250,8 +276,16 @@ class DockerDriver:
             if kernel.alive():
                 raise
             return []
+        seen += [
+            f"{instance.node}: stopped process {process.pid}"
+            for process in await self.processes(instance)
+            if process.stopped
+        ]
         found = await self._call(partial(self._inspect, instance.handle))
         return [*seen, f"{instance.node}: container paused"] if found is not None and found["State"]["Paused"] else seen
+
+    async def _revive(self, instance: Instance, argv: Sequence[str], environment: Mapping[str, str]) -> None:
+        await self._call(lambda: start_in(self._engine, instance.handle, argv, environment))
 
     async def _pause(self, instance: Instance) -> None:
         """Freezes the container with the kernel's freezer."""

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import Field
 
 from chaos.cloud.instances import Instance
-from chaos.cluster import PathMeasurement
+from chaos.cluster import NodeProcess, PathMeasurement
 from chaos.harm import FrozenNode, NodeHarm
 from chaos.value import Value
 
@@ -97,6 +97,18 @@ class NodeDriver(Protocol):
 
     async def kill(self, instance: Instance) -> bool:
         """Ends all of the node at once; says whether there was anything left to end."""
+        ...
+
+    async def restart(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """Ends all of the node at once and runs it anew; returns the instance as it then is.
+
+        Raises:
+            ClusterError: it could not be run.
+        """
+        ...
+
+    async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
+        """The node's processes, read from the kernel; none when it is gone."""
         ...
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import PathMeasurement
 from chaos.errors import ChaosError, InjectionError
-from chaos.harm import CloudHarm, FrozenNode, NodeHarm
+from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
 
 POLL_S = 0.25
 
@@ -77,10 +78,19 @@ class Harming:
         async with self._lock_of(effect.instance):
             if self._ledger.effect(effect_id) is None:
                 return
-            if isinstance(effect.harm, NodeHarm):
+            if isinstance(effect.harm, EndingNode):
+                await self._end_told(effect.instance)
+            elif isinstance(effect.harm, NodeHarm):
                 await self._enforce(effect.instance, without=effect_id)
             self._lifted(effect)
             self._ledger.drop_effects([effect_id])
+
+    async def _end_told(self, instance_id: str) -> None:
+        """Kills a node that was told it would end, unless it has ended."""
+        instance = self._ledger.find(instance_id)
+        if instance is not None and instance.state == "running":
+            with contextlib.suppress(InjectionError):
+                await self.kill(instance.node)
 
     async def release(self, instance: Instance) -> None:
         """Lets a node that is to end obey nothing any more, so that it can end politely."""

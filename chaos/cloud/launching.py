@@ -18,7 +18,7 @@ from chaos.cloud.instances import ActiveEffect, Fate, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.launch_faults import LaunchFaults, fated
 from chaos.cloud.ledger import Ledger
-from chaos.errors import ChaosError, ClusterError
+from chaos.errors import ChaosError, ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import Omission, TerminationFault
 
@@ -134,6 +134,21 @@ class Launching:
             if instance.fate.rayless == effect.effect_id:
                 self._reclaim(instance.instance)
 
+    async def restart(self, node: str) -> None:
+        """Ends all of a node at once, and boots it anew as the same instance; harm in force on it is over.
+
+        Raises:
+            InjectionError: no such live node, or it is the head.
+        """
+        instance = self._ledger.live(node)
+        if instance.instance == "head":
+            raise InjectionError("the head cannot be restarted so: what the GCS knows would be lost with it")
+        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance.instance))
+        # Pending, it is not missed while it is down, and a Cloud that is started again meanwhile boots it.
+        self._ledger.put(instance.model_copy(update={"state": "pending", "boot_at_monotonic_s": 0.0}))
+        await self._driver.kill(instance)
+        self._spawn(self._boot(instance.instance))
+
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
         while True:
@@ -181,7 +196,8 @@ class Launching:
         rayless = self._in_force(instance.fate.rayless)
         try:
             launch = fated(await self._launch_for(instance), instance, rayless=rayless)
-            started = await self._driver.start(instance, launch)
+            run = self._driver.restart if instance.handle else self._driver.start
+            started = await run(instance, launch)
         except (ClusterError, OSError) as error:
             self._boot_failed(instance_id, str(error))
             return

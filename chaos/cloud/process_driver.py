@@ -7,11 +7,12 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.device_faults import DeviceFaults
-from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.driver import NodeLaunch, obey_all
+from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -24,15 +25,38 @@ from chaos.cloud.marks import (
     state_of,
 )
 from chaos.cloud.node_process import children_of, start_ticks
+from chaos.cloud.node_processes import look_at
+from chaos.cloud.notices import Notices
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
+from chaos.cloud.stopping import Stopper
+from chaos.cluster import NodeProcess
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import NetworkShape, NodeHarm
+from chaos.harm import FrozenNode, NetworkShape, NodeHarm, StoppedProcesses
+from chaos.value import Value
 
 _POLL_S = 0.05
 _WRAPPER = "chaos.cloud.node_process"
 _END_LIMIT_S = 10.0
 # Workers yield to the head, the Cloud and the nemesis, so that a busy small machine does not make faults late.
 _WORKER_NICENESS = 5
+
+
+class _Stillness:
+    """Stops all of a node, or its processes of some roles: one signal does both, so one enforcer knows of both."""
+
+    kinds: tuple[type[Value], ...] = (FrozenNode, StoppedProcesses)
+
+    def __init__(self, pause: Callable[[Instance], Awaitable[None]], stopper: Stopper) -> None:
+        self._pause = pause
+        self._stopper = stopper
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+        """A frozen node is stopped whole; when it is thawed, what else is to be stopped stays so."""
+        if any(isinstance(harm, FrozenNode) for harm in harms):
+            self._stopper.disturbed(instance.handle)
+            await self._pause(instance)
+        else:
+            await self._stopper.obey(instance, harms, addresses=addresses)
 
 
 class ProcessDriver:
@@ -43,9 +67,15 @@ class ProcessDriver:
         self._directory = directory
         # Where an earlier Cloud has been, it may have started what it did not come to remember.
         self._inherits = (directory.state / "state.json").exists()
-        self._freezer = Freezer(self._pause, self._resume)
         self._device_faults = DeviceFaults(directory, root_on_nodes=str(directory.root))
-        self._enforcers = (self._device_faults, self._freezer)
+        self._stopper = Stopper(self.processes)
+        self._reviver = Reviver(directory, self.processes, self._revive)
+        self._enforcers = (
+            self._device_faults,
+            _Stillness(self._pause, self._stopper),
+            self._reviver,
+            Notices(directory, self.processes),
+        )
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Starts the node's process group; adopts the one that an earlier Cloud started for the same instance."""
@@ -57,7 +87,7 @@ class ProcessDriver:
             logs = self._directory.nodes / instance.instance
             raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
         handle = f"{pid}:{ticks}"
-        self._freezer.started(handle)
+        self._stopper.started(handle)
         with self._directory.sessions.open("a") as file:
             file.write(f"{instance.instance} {handle}\n")
         return instance.model_copy(
@@ -118,6 +148,18 @@ class ProcessDriver:
         signal_all(self._living(instance), signal.SIGKILL)
         return ran
 
+    async def restart(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """SIGKILL to all of the node, then a wrapper as the first time."""
+        await self.stop(instance, limit_s=0.0)
+        return await self.start(instance, launch)
+
+    async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
+        """The wrapper's descendants; for the head, with the programs beside it."""
+        wrapper = self._pid(instance)
+        if wrapper is None:
+            return ()
+        return await asyncio.to_thread(lambda: look_at(self._below(instance, wrapper)))
+
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Nodes whose wrapper has ended."""
         return {instance.instance for instance in instances if self._pid(instance) is None}
@@ -129,7 +171,7 @@ class ProcessDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Faults the node's devices; stops its processes, or lets them go on."""
+        """Faults the node's devices; stops, ends and starts its processes; tells the node of its end."""
         await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
@@ -140,7 +182,8 @@ class ProcessDriver:
         seen = await asyncio.to_thread(self._harm_seen)
         # A node that began or ended while the processes were looked at had its right to them.
         known = before | {instance.instance for instance in instances()}
-        return (*faulted, *(text for owner, text in seen if owner is None or owner not in known))
+        shown = tuple(text for owner, text in seen if owner is None or owner not in known)
+        return (*faulted, *shown, *self._reviver.owed(known))
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
@@ -164,16 +207,24 @@ class ProcessDriver:
             return
         signal_all([wrapper], signal.SIGCONT)
         stopped: set[int] = {wrapper}
-        while fresh := [pid for pid in self._to_pause(instance, wrapper) if pid not in stopped]:
+        while fresh := [pid for pid in self._below(instance, wrapper) if pid not in stopped]:
             signal_all(fresh, signal.SIGSTOP)
             stopped.update(fresh)
 
-    def _to_pause(self, instance: Instance, wrapper: int) -> list[int]:
+    def _below(self, instance: Instance, wrapper: int) -> list[int]:
         return self._living(instance) if instance.instance == "head" else children_of(wrapper)
 
-    async def _resume(self, instance: Instance) -> None:
-        """SIGCONT to all of the node that is stopped."""
-        signal_all([pid for pid in self._living(instance) if state_of(pid) in ("T", "t")], signal.SIGCONT)
+    async def _revive(self, instance: Instance, argv: Sequence[str], environment: Mapping[str, str]) -> None:  # noqa: ARG002 -- all nodes are on this machine
+        """The mark in its environment makes it the cluster's, though the node's wrapper is not its parent."""
+        await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=dict(environment),
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _harm_seen(self) -> list[tuple[str | None, str]]:
         """What shows, and for what shows only of a node that ended, whose it is."""

@@ -33,6 +33,7 @@ from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
+from chaos.cloud.process_routes import process_routes
 from chaos.cloud.ray_start import COMPOSE_DASHBOARD_PORT, COMPOSE_GCS_PORT, head_launch, loopback_address, worker_launch
 from chaos.errors import ChaosError
 from chaos.harm import Harm
@@ -216,6 +217,7 @@ def application(
             web.post("/provider/instances/{instance}/terminate", terminate),
             web.post("/provider/instances/{instance}/tags", tag),
             web.post("/nodes/{node}/kill", kill),
+            *process_routes(cloud),
             web.get("/effects", list_effects),
             web.put("/effects/{effect}", apply),
             web.delete("/effects/{effect}", undo),

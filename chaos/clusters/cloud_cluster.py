@@ -8,19 +8,28 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import Node, Process, Vitals
+from chaos.cluster import Node, NodeProcess, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
-from chaos.harm import AnswerHarm, DeviceFault, FrozenNode, LaunchHarm
+from chaos.harm import (
+    AnswerHarm,
+    DeviceFault,
+    EndedProcess,
+    EndingNode,
+    FrozenNode,
+    LaunchHarm,
+    Role,
+    StoppedProcesses,
+)
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -248,6 +257,30 @@ class CloudCluster(ABC):
     async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Has Ray answered otherwise than it is."""
         await self._cloud.apply(fault, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
+        """The node's processes, as the Cloud's kernel shows them."""
+        return await self._cloud.processes_of(node)
+
+    async def kill_processes(self, node: str, processes: Sequence[NodeProcess]) -> None:
+        """SIGKILL to single processes."""
+        await self._cloud.kill_processes(node, processes)
+
+    async def stop_processes(self, node: str, role: Role, *, effect_id: str, lease_s: float) -> None:
+        """SIGSTOP to the processes of one role."""
+        await self._cloud.apply(StoppedProcesses(role=role), node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def end_process(self, node: str, end: EndedProcess, *, effect_id: str, lease_s: float) -> None:
+        """Ends a process that its node does without."""
+        await self._cloud.apply(end, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
+        """Tells a node of its end."""
+        await self._cloud.apply(ending, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def restart_node(self, node: str) -> None:
+        """Starts a node anew."""
+        await self._cloud.restart(node)
 
     async def undo(self, effect_id: str) -> None:
         """Removes an effect."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
-from chaos.events import BatchInvoked, NodeStarted, NodeTerminated
+from chaos.events import BatchCompleted, BatchInvoked, NodeStarted, NodeTerminated
 from chaos.history import History
 from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
 
@@ -55,6 +55,15 @@ def test_a_killed_node_costs_its_detection_a_replacement_and_the_batch_it_lost()
     story = killed(dead_s=21.0)
     story.more += [(17.0, BatchInvoked(op="op9", node="w1", rows="4-7", started_s=17.0))]
     assert only(story).to_s == pytest.approx(21.0 + RECOVERY_S + 3.0)
+
+
+def test_a_victim_that_lives_costs_the_batch_its_process_lost() -> None:
+    story = Story(more=fault("i1", 20.0, victims=("w1",)))
+    assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S)
+    story.more += [(17.0, BatchInvoked(op="op9", node="w1", rows="4-7", started_s=17.0))]
+    assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S + 3.0)
+    story.more += [(18.0, BatchCompleted(op="op9", node="w1", rows="4-7", started_s=17.0, ended_s=26.0))]
+    assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S)
 
 
 def test_a_node_that_dies_unasked_costs_nothing() -> None:

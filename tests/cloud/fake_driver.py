@@ -16,7 +16,7 @@ from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
-from chaos.cluster import PathMeasurement
+from chaos.cluster import NodeProcess, PathMeasurement
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import Event
 from chaos.harm import FrozenNode, NetworkShape, NodeHarm
@@ -76,6 +76,18 @@ class FakeDriver:
         ran = instance.handle in self.running
         self.vanish(instance.handle)
         return ran
+
+    async def restart(self, instance: Instance, launch: NodeLaunch) -> Instance:
+        """It is gone, and there again under a new handle."""
+        await self._called("restart", instance)
+        self.vanish(instance.handle)
+        return await self.start(instance, launch)
+
+    async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
+        """Its raylet, numbered as its handle is."""
+        if instance.handle not in self.running:
+            return ()
+        return (NodeProcess(pid=int(instance.handle[1:]), started_ticks=7, role="raylet", title="raylet"),)
 
     async def gone(self, instances: Collection[Instance]) -> set[str]:
         """Those whose handle does not run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -195,6 +196,22 @@ async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, mon
         instance = Instance(instance=f"i-{number:05d}", node=f"w{number}", node_type="gpu", state="pending")
         await driver.start(instance, NodeLaunch(argv=("ray",), environment={}))
     assert [made["device_requests"][0]["DeviceIDs"] for made in engine.made] == [["0"], ["1"], ["0"]]
+
+
+async def test_a_restarted_worker_is_the_same_container(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    monkeypatch.setattr(docker_driver, "engine", lambda: engine)
+    monkeypatch.setattr(docker_driver, "start_again", lambda _, container: engine.api.inspect_container(container))
+    monkeypatch.setattr("chaos.cloud.docker_driver.os.kill", lambda pid, number: killed.append((pid, number)))
+    killed: list[tuple[int, int]] = []
+    driver = DockerDriver(config, CloudDirectory(tmp_path))
+    instance = Instance(instance="i-00007", node="w3", node_type="gpu", state="running", handle="worker", address="old")
+    again = await driver.restart(instance, NodeLaunch(argv=(), environment={}))
+    assert (again.handle, again.address) == ("worker", "172.18.0.9")
+    assert killed == [(1, signal.SIGKILL)]
+    assert engine.made == []
 
 
 def test_plain_compose_configures_itself(tmp_path: Path) -> None:

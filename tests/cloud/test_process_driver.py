@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
 from chaos.cloud.ray_start import INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
 from chaos.cluster_spec import ClusterSpec
-from chaos.harm import FrozenNode
+from chaos.harm import EndedProcess, FrozenNode, NodeHarm, StoppedProcesses
 
 LIMIT_S = 15.0
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -129,3 +130,77 @@ async def test_a_program_beside_the_head_freezes_and_thaws_with_it(yard: Yard) -
     finally:
         program.kill()
         await program.wait()
+
+
+# A `ray start` that begins a raylet and a monitor, in name only.
+FAMILY = """
+import os, subprocess, sys, time
+for name in ("raylet", "/autoscaler/v2/monitor.py"):
+    subprocess.Popen([name, "-c", "import time; time.sleep(600)", name], executable=sys.executable)
+time.sleep(600)
+"""
+
+
+async def a_head(yard: Yard) -> Instance:
+    """A head that runs the family, once all of it can be told by role."""
+    launch = yard.launch("head").model_copy(update={"argv": (sys.executable, "-c", FAMILY)})
+    head = await yard.driver.start(ONE.model_copy(update={"instance": "head", "node": "head"}), launch)
+    deadline_s = time.monotonic() + LIMIT_S
+    while not {"raylet", "monitor"} <= (await roles(yard, head)).keys():
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.02)
+    return head
+
+
+async def roles(yard: Yard, head: Instance) -> dict[str, int]:
+    return {process.role: process.pid for process in await yard.driver.processes(head) if process.role}
+
+
+async def test_a_freeze_and_a_stopped_process_of_one_node_end_in_either_order(yard: Yard) -> None:
+    head = await a_head(yard)
+    raylet, monitor = (await roles(yard, head))["raylet"], (await roles(yard, head))["monitor"]
+
+    def reached(wanted: tuple[bool, bool]) -> bool:
+        return (state_of(raylet) == "T", state_of(monitor) == "T") == wanted
+
+    frozen, stop = FrozenNode(), StoppedProcesses(role="raylet")
+    steps: list[tuple[list[NodeHarm], tuple[bool, bool]]] = [
+        ([stop], (True, False)),
+        ([stop, frozen], (True, True)),
+        ([stop], (True, False)),  # thawed, but for what was stopped
+        ([frozen, stop], (True, True)),
+        ([frozen], (True, True)),  # the process is let go, but its node is frozen
+        ([], (False, False)),
+    ]
+    for in_force, expected in steps:
+        await yard.driver.obey(head, in_force, addresses={})
+        until(partial(reached, expected), f"{expected} with {in_force}")
+    assert await yard.driver.harm_seen(lambda: [head]) == ()
+
+
+async def test_an_ended_process_is_owed_and_then_runs_as_part_of_the_head_again(yard: Yard) -> None:
+    head = await a_head(yard)
+    monitor = (await roles(yard, head))["monitor"]
+    await yard.driver.obey(head, [EndedProcess(role="monitor", restart=True)], addresses={})
+    until(lambda: state_of(monitor) in ("", "Z"), "the monitor has ended")
+    assert await yard.driver.harm_seen(lambda: [head]) == ("head: its monitor is yet to be started again",)
+    # Its command line says a name only, which is no program.
+    remembered = yard.directory.state / "ended-head.monitor.json"
+    remembered.write_text(remembered.read_text().replace('["/autoscaler/v2/monitor.py', f'["{sys.executable}', 1))
+    await yard.driver.obey(head, [], addresses={})
+    deadline_s = time.monotonic() + LIMIT_S
+    while "monitor" not in await roles(yard, head):
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.02)
+    assert await yard.driver.harm_seen(lambda: [head]) == ()
+
+
+async def test_a_restarted_node_has_its_address_and_another_handle(yard: Yard) -> None:
+    first = await yard.driver.start(ONE, yard.launch("i-00001"))
+    until(lambda: len(yard.running()) == 2, "the wrapper and its command run")
+    again = await yard.driver.restart(first, yard.launch("i-00001"))
+    until(lambda: len(yard.running()) == 2, "the wrapper and its command run again")
+    assert (again.instance, again.address) == (first.instance, first.address)
+    assert again.handle != first.handle
+    assert await yard.driver.processes(first) == ()
+    assert await yard.driver.gone([again]) == set()

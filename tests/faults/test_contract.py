@@ -14,6 +14,18 @@ from tests.doubles import CAPABILITIES, FakeCluster, injected, site_of
 MADE: dict[str, dict[str, object]] = {
     "kill_node": {},
     "pause_node": {},
+    "stop_node": {},
+    "preempt_node": {},
+    "restart_node": {},
+    "kill_raylet": {},
+    "kill_dashboard_agent": {},
+    "kill_worker_process": {},
+    "pause_process": {"role": "raylet"},
+    "kill_autoscaler": {},
+    "pause_autoscaler": {},
+    "kill_gcs": {},
+    "pause_gcs": {},
+    "kill_driver": {},
     "delay_launch": {"delay_s": 3.0},
     "fail_launch": {},
     "limit_capacity": {"at_most": 1},
@@ -36,8 +48,13 @@ MADE: dict[str, dict[str, object]] = {
     "gpu_hang": {},
     "gpu_slow": {"factor": 3.0},
 }
-LOOKING = ("undo", "active_effects", "vitals", "measure_path")
+LOOKING = ("undo", "active_effects", "vitals", "measure_path", "processes_of")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
+
+
+def victims_of(fault: Fault, *nodes: str) -> tuple[str, ...]:
+    """Whom the nemesis would name: the nodes where the fault acts on nodes, else the one thing it acts on."""
+    return {"nodes": nodes, "launches": (), "cloud": ()}.get(fault.acts_on, (fault.acts_on,))
 
 
 def test_every_fault_is_here() -> None:
@@ -58,7 +75,7 @@ def test_names_and_fields_are_sound() -> None:
 @each_fault
 async def test_what_is_injected_is_undone_twice_over_and_also_when_the_victims_are_gone(fault: Fault) -> None:
     cluster = FakeCluster()
-    victims = ("w1", "w2") if fault.acts_on == "nodes" else ()
+    victims = victims_of(fault, "w1", "w2")
     site = site_of(cluster, *victims)
     await fault.heal(site)  # nothing to undo yet
     site = await injected(fault, site)
@@ -75,7 +92,7 @@ async def test_what_is_injected_is_undone_twice_over_and_also_when_the_victims_a
 async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
     cluster = FakeCluster()
     cluster.harmless = True
-    site = await injected(fault, site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))
+    site = await injected(fault, site_of(cluster, *victims_of(fault, "w1")))
     assert (await fault.probe(site)).outcome != "took_effect"
 
 
@@ -90,7 +107,7 @@ async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> N
     ]
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
-        await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))
+        await injected(fault, site_of(cluster, *victims_of(fault, "w1")))
 
 
 @each_fault

@@ -1,0 +1,40 @@
+"""Gives Ray notice that a node will be preempted, as a spot market would.
+
+    python -m chaos.cloud.drain_notice GCS_ADDRESS INSTANCE NOTICE_S
+
+Ends with status 1, and says why, where the GCS does not know the instance or refuses.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ray._raylet import GcsClient
+from ray.core.generated.autoscaler_pb2 import DrainNodeReason, GetClusterStatusReply
+
+_ANSWER_LIMIT_S = 4.0
+
+
+def main(arguments: list[str]) -> None:
+    """Sends the notice."""
+    address, instance, notice_s = arguments[0], arguments[1], float(arguments[2])
+    client = GcsClient(address=address)
+    reply = GetClusterStatusReply()
+    reply.ParseFromString(client.get_cluster_status(timeout_s=_ANSWER_LIMIT_S))
+    nodes = [node for node in reply.cluster_resource_state.node_states if node.instance_id == instance]
+    if not nodes:
+        raise SystemExit(f"the GCS knows no node of instance {instance}")
+    deadline_ms = int((time.time() + notice_s) * 1000)
+    accepted, why_not = client.drain_node(
+        nodes[-1].node_id.hex(),
+        int(DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")),
+        f"raychaos preempts it in {notice_s:g} s",
+        deadline_ms,
+    )
+    if not accepted:
+        raise SystemExit(f"the raylet refused: {why_not}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

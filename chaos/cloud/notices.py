@@ -1,0 +1,79 @@
+"""Tells nodes that they will end: as a spot market does through Ray's drain notice, or as `kill` and engines do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+from chaos.cloud.command import run_to_end
+from chaos.cloud.config import CloudDirectory
+from chaos.cloud.instances import Instance
+from chaos.cloud.marks import command_of, signal_all
+from chaos.cloud.node_processes import starts_ray
+from chaos.cloud.stopping import Look
+from chaos.errors import InjectionError
+from chaos.harm import EndingNode, NodeHarm
+from chaos.value import Value
+
+_LIMIT_S = 12.0
+
+
+class Notices:
+    """Tells each node once that it is to end; that it then does is the Cloud's affair.
+
+    A Cloud that was started again may tell it a second time. Ray takes no notice back, so there is nothing to undo.
+    """
+
+    kinds: tuple[type[Value], ...] = (EndingNode,)
+
+    def __init__(self, directory: CloudDirectory, look: Look) -> None:
+        self._directory = directory
+        self._look = look
+        self._told: set[str] = set()
+
+    def started(self, handle: str) -> None:
+        """A node that has just been started has been told nothing."""
+        self._told.discard(handle)
+
+    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:  # noqa: ARG002 -- a notice has no peers
+        """Tells the node, unless it was."""
+        for harm in harms:
+            if not isinstance(harm, EndingNode) or instance.handle in self._told:
+                continue
+            self._told.add(instance.handle)
+            if harm.told_by == "sigterm":
+                await self._terminate(instance)
+            else:
+                await self._announce(instance, harm.notice_s)
+
+    async def _terminate(self, instance: Instance) -> None:
+        starting = [process.pid for process in await self._look(instance) if starts_ray(command_of(process.pid))]
+        if not starting:
+            raise InjectionError(f"node {instance.node} had ended by itself")
+        signal_all(starting, signal.SIGTERM)
+
+    async def _announce(self, instance: Instance, notice_s: float) -> None:
+        gcs = json.loads(self._directory.address.read_text())["gcs"]
+        environment = dict(os.environ)
+        if self._directory.ray_token.exists():
+            environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self._directory.ray_token)}
+        # Ray's client lives in a process of its own: it ends the one it lives in when the GCS stays away.
+        try:
+            ended = await run_to_end(
+                sys.executable,
+                "-m",
+                "chaos.cloud.drain_notice",
+                gcs,
+                instance.instance,
+                str(notice_s),
+                limit_s=_LIMIT_S,
+                environment=environment,
+            )
+        except asyncio.TimeoutError:
+            raise InjectionError(f"the GCS did not take a drain notice for {instance.node} in {_LIMIT_S:g} s") from None
+        if ended.status:
+            raise InjectionError(f"the drain notice for {instance.node} failed: {ended.errors.strip()[-300:]}")

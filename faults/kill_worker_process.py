@@ -1,0 +1,126 @@
+"""`kill_worker_process`: single workers of Ray's crash, as by a segmentation fault or the kernel's OOM killer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from chaos.cluster import NodeProcess, SignalsProcesses
+from chaos.errors import InjectionError
+from chaos.fault import ActsOn, Effect, Fault, Readings, Site
+
+IDLE = "ray::IDLE"
+
+
+class KillsProcesses(Fault):
+    """SIGKILL to the processes of each victim that the fault means, as long as they are those seen right before."""
+
+    needs: ClassVar[tuple[type, ...]] = (SignalsProcesses,)
+    lasts: ClassVar[bool] = False
+
+    @abstractmethod
+    def means(self, process: NodeProcess) -> bool:
+        """Whether the fault is about this process."""
+
+    def chosen_of(self, processes: tuple[NodeProcess, ...]) -> tuple[NodeProcess, ...]:
+        """Those of the node's processes to kill: all the fault means."""
+        return tuple(process for process in processes if self.means(process))
+
+    async def measure_before(self, site: Site) -> Readings:
+        """The start of each process to kill, by victim, PID and title."""
+        assert isinstance(site.cluster, SignalsProcesses)
+        return {
+            (victim, str(process.pid), process.title): float(process.started_ticks)
+            for victim in site.victims
+            for process in self.chosen_of(await site.cluster.processes_of(_node(victim)))
+        }
+
+    async def inject(self, site: Site) -> None:
+        """Kills them.
+
+        Raises:
+            InjectionError: there was none, or each had ended by itself.
+        """
+        assert isinstance(site.cluster, SignalsProcesses)
+        refusals = []
+        for victim in site.victims:
+            wanted = [
+                NodeProcess(pid=int(pid), started_ticks=int(ticks), role="", title=title)
+                for (owner, pid, title), ticks in site.before.items()
+                if owner == victim
+            ]
+            if not wanted:
+                refusals.append(f"{victim} has no such process")
+                continue
+            try:
+                await site.cluster.kill_processes(_node(victim), wanted)
+            except InjectionError as error:
+                refusals.append(str(error))
+        if len(refusals) == len(site.victims):
+            raise InjectionError("; ".join(refusals))
+
+    async def probe(self, site: Site) -> Effect:
+        """Reads from the kernel whether each of them is gone, while its node still runs."""
+        assert isinstance(site.cluster, SignalsProcesses)
+        left, others = 0, 0
+        for victim in site.victims:
+            living = await site.cluster.processes_of(_node(victim))
+            before = {(pid, ticks) for (owner, pid, _), ticks in site.before.items() if owner == victim}
+            left += sum((str(process.pid), float(process.started_ticks)) in before for process in living)
+            others += len(living)
+        hit = len(site.before) - left
+        if left or not hit:
+            return self._saw(site, hit, f"{left} of {len(site.before)} processes are still there", gone=False)
+        titles = ", ".join(sorted({title.split(" ")[0] for _, _, title in site.before}))
+        return self._saw(site, hit, f"{titles}: gone; {others} other processes on the node", gone=True)
+
+    def _saw(self, site: Site, hit: int, detail: str, *, gone: bool) -> Effect:
+        return Effect(
+            outcome="took_effect" if gone else "unknown",
+            detail=detail,
+            asked=float(len(site.before)),
+            measured=float(hit),
+            unit="processes",
+        )
+
+
+class KillWorkerProcess(KillsProcesses):
+    """SIGKILL to `count` worker processes of each victim, the longest running first; Ray starts new ones.
+
+    `runs` chooses by the class of the actor or the name of the task that the process shows as its title; `state` by
+    whether it runs one (`busy`: an actor's process always is) or waits for one (`idle`).
+    """
+
+    name: ClassVar[str] = "kill_worker_process"
+    summary: ClassVar[str] = "SIGKILL to the process of an actor or a task"
+    acts_on: ClassVar[ActsOn] = "nodes"
+    effect_within_s: ClassVar[float] = 10.0
+
+    runs: str | None = Field(default=None, min_length=1)
+    state: Literal["idle", "busy"] | None = None
+    count: int = Field(default=1, ge=1)
+
+    def means(self, process: NodeProcess) -> bool:
+        """Whether it is a worker, of the class or task and in the state asked for."""
+        title = process.title.split(" ")[0]
+        idle = not title.startswith("ray::") or title == IDLE
+        if process.role != "worker" or (self.state is not None and idle != (self.state == "idle")):
+            return False
+        return self.runs is None or (not idle and self.runs in _names_in(title))
+
+    def chosen_of(self, processes: tuple[NodeProcess, ...]) -> tuple[NodeProcess, ...]:
+        """The first `count` of those it means."""
+        return super().chosen_of(processes)[: self.count]
+
+
+def _names_in(title: str) -> tuple[str, str]:
+    """What a worker's title says it runs: `ray::Class.method` of an actor's process, `ray::function` of a task's."""
+    running = title.removeprefix("ray::").removesuffix("()")
+    return running, running.partition(".")[0]
+
+
+def _node(victim: str) -> str:
+    """The node a victim's processes are on: a driver runs beside the head."""
+    return "head" if victim == "driver" else victim

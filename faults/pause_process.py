@@ -1,0 +1,75 @@
+"""`pause_process`: one of Ray's processes on a node hangs and goes on, while the rest of the node runs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from chaos.cluster import SignalsProcesses, UndoesEffects
+from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.harm import Role
+
+
+class StopsProcesses(Fault):
+    """SIGSTOP to each victim's processes of one role, SIGCONT when healed; those that start meanwhile run."""
+
+    needs: ClassVar[tuple[type, ...]] = (SignalsProcesses, UndoesEffects)
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 5.0
+
+    @property
+    @abstractmethod
+    def stops(self) -> Role:
+        """The role of the processes it stops."""
+
+    async def inject(self, site: Site) -> None:
+        """Stops them."""
+        assert isinstance(site.cluster, SignalsProcesses)
+        for victim in site.victims:
+            await site.cluster.stop_processes(
+                victim, self.stops, effect_id=site.effect_for(victim), lease_s=site.lease_s
+            )
+
+    async def probe(self, site: Site) -> Effect:
+        """Reads from the kernel whether they are stopped."""
+        stopped, there = await self._count(site)
+        if not there:
+            return Effect(outcome="no_effect", detail=f"no process of role {self.stops} runs there")
+        if not stopped:
+            return Effect(outcome="unknown", detail=f"none of {there} processes of role {self.stops} is stopped")
+        detail = f"{stopped} of {there} processes of role {self.stops} are stopped"
+        return Effect(outcome="took_effect", detail=detail, measured=float(stopped), unit="processes")
+
+    async def probe_healed(self, site: Site) -> Effect:
+        """Reads from the kernel whether one of them is still stopped, unless another injection holds it."""
+        ours, others = await site.active()
+        stopped, there = await self._count(site)
+        if ours or (stopped and not others):
+            detail = f"{stopped} of {there} processes of role {self.stops} are still stopped"
+            return Effect(outcome="took_effect", detail=detail)
+        return Effect(outcome="no_effect", detail=f"no process of role {self.stops} is stopped by us")
+
+    async def _count(self, site: Site) -> tuple[int, int]:
+        assert isinstance(site.cluster, SignalsProcesses)
+        ours = [
+            process
+            for victim in site.victims
+            for process in await site.cluster.processes_of(victim)
+            if process.role == self.stops
+        ]
+        return sum(process.stopped for process in ours), len(ours)
+
+
+class PauseProcess(StopsProcesses):
+    """Each victim's processes of `role` stop being scheduled until healed."""
+
+    name: ClassVar[str] = "pause_process"
+    summary: ClassVar[str] = "stop one role's processes on a node, then let them go on"
+    acts_on: ClassVar[ActsOn] = "nodes"
+
+    role: Role
+
+    @property
+    def stops(self) -> Role:
+        """The role asked for."""
+        return self.role

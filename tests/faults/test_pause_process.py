@@ -1,0 +1,52 @@
+"""`pause_process`, and its two of the head: proven by what the kernel schedules of one role."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.harm import Role
+from faults.pause_autoscaler import PauseAutoscaler
+from faults.pause_gcs import PauseGcs
+from faults.pause_process import PauseProcess, StopsProcesses
+from tests.doubles import FakeCluster, site_of
+
+
+@pytest.mark.parametrize(
+    ("fault", "victim", "role"),
+    [
+        (PauseProcess(role="worker"), "w1", "worker"),
+        (PauseProcess(role="driver"), "head", "driver"),
+        (PauseAutoscaler(), "head", "monitor"),
+        (PauseGcs(), "head", "gcs_server"),
+    ],
+)
+async def test_processes_of_the_role_stop_and_go_on(fault: StopsProcesses, victim: str, role: Role) -> None:
+    cluster = FakeCluster()
+    site = site_of(cluster, victim)
+    await fault.inject(site)
+    assert cluster.named("stop_processes") == [(victim, role, f"run.i1.{victim}", "20")]
+    count = 3 if role == "worker" else 1
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.measured) == ("took_effect", count)
+    assert seen.detail == f"{count} of {count} processes of role {role} are stopped"
+    assert (await fault.probe_healed(site)).outcome == "took_effect"
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).outcome == "no_effect"
+
+
+async def test_a_role_that_nobody_has_shows_no_effect() -> None:
+    cluster, fault = FakeCluster(), PauseProcess(role="monitor")
+    site = site_of(cluster, "w1")
+    await fault.inject(site)
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.detail) == ("no_effect", "no process of role monitor runs there")
+
+
+async def test_what_another_injection_still_holds_is_not_held_against_this_one() -> None:
+    cluster, fault = FakeCluster(), PauseProcess(role="raylet")
+    site = site_of(cluster, "w1")
+    await fault.inject(site)
+    await cluster.stop_processes("w1", "raylet", effect_id="run.i2.w1", lease_s=9.0)
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).outcome == "no_effect"
+    assert list(cluster.effects) == ["run.i2.w1"]
