@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import ConfigChange, LaunchFault, NetworkShape
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -150,6 +150,19 @@ class FaultsLaunches(Protocol):
 
     async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
         """Applies to launches asked for from now on, until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class ChangesConfiguration(Protocol):
+    """The configuration of Ray's autoscaler can be edited while it runs."""
+
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """In force, together with every other change, until undone or the lease ends."""
+        ...
+
+    async def configuration_was_read(self) -> bool:
+        """Whether anybody has read the configuration since it was last edited, as the kernel notes it."""
         ...
 
 

@@ -128,11 +128,11 @@ def _misconfigured(
 
 
 def _unfit(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled]) -> list[Diagnosis]:
-    unfit = [(r, s) for r, s in samples if wanted(s, facts.cluster).unfit or s.infeasible]
+    unfit = [(r, s) for r, s in samples if wanted(s, facts.cluster_at(r.t_s)).unfit or s.infeasible]
     if not unfit:
         return []
     record, sample = unfit[-1]
-    shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster).unfit)
+    shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster_at(record.t_s)).unfit)
     what = f"demand {shapes}" if shapes else "demand the autoscaler calls infeasible"
     to_the_end = record.seq == samples[-1][0].seq and len(unfit) > 1
     stuck = bool(failed.keys() & {"job_completes", "scale_up_converges", "stayed_live"})
@@ -148,10 +148,10 @@ def _unfit(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled])
 
 
 def _capped(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled], *, likely: bool) -> list[Diagnosis]:
-    capped = [(r, s) for r, s in samples if (asked := wanted(s, facts.cluster)).capped and not asked.least]
+    capped = [(r, s) for r, s in samples if (asked := wanted(s, facts.cluster_at(r.t_s))).capped and not asked.least]
     if len(capped) <= len(samples) / 2 or not failed.keys() & {"job_completes", "stayed_live"}:
         return []
-    record, sample = max(capped, key=lambda pair: wanted(pair[1], facts.cluster).capped)
+    record, sample = max(capped, key=lambda pair: wanted(pair[1], facts.cluster_at(pair[0].t_s)).capped)
     slow = "job_completes" in failed and "stayed_live" not in failed
     return [
         _say(

@@ -67,16 +67,16 @@ class Fault(Value, ABC):
     """One kind of harm.
 
     `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
-    it sets any. `acts_on` says whether targets are nodes or the Cloud's launches. A fault that `lasts` takes a duration
-    and is healed; `effect_within_s` bounds how long after the injection (for launch faults: after the healing) the
-    effect may still show.
+    it sets any. `acts_on` says whether targets are nodes, the Cloud's launches, or the cluster as a whole. A fault that
+    `lasts` takes a duration and is healed; `effect_within_s` bounds how long after the injection (for launch faults:
+    after the healing) the effect may still show.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     needs: ClassVar[tuple[type, ...]]
     shapes: ClassVar[tuple[str, ...]] = ()
-    acts_on: ClassVar[Literal["nodes", "launches"]]
+    acts_on: ClassVar[Literal["nodes", "launches", "cluster"]]
     lasts: ClassVar[bool]
     effect_within_s: ClassVar[float] = 30.0
 

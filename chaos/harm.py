@@ -40,6 +40,21 @@ class LaunchFault(Value):
     error: str | None = None
 
 
+class ConfigChange(Value):
+    """What the autoscaler's configuration says of one node type or, without one, of the cluster; None: as it was.
+
+    A type that the cluster has not is added; one that is `removed` is no longer there.
+    """
+
+    kind: Literal["config_change"] = "config_change"
+    node_type: str | None = None
+    min_workers: int | None = Field(default=None, ge=0)
+    max_workers: int | None = Field(default=None, ge=0)
+    idle_timeout_s: float | None = Field(default=None, gt=0.0)
+    resources: dict[str, float] | None = Field(default=None, min_length=1)
+    removed: bool = False
+
+
 NodeHarm: TypeAlias = FrozenNode | NetworkShape
-CloudHarm: TypeAlias = LaunchFault
+CloudHarm: TypeAlias = LaunchFault | ConfigChange
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from chaos.fault import Fault
+from faults.change_idle_timeout import ChangeIdleTimeout
+from faults.change_limits import ChangeLimits
 from faults.delay_launch import DelayLaunch
 from faults.fail_launch import FailLaunch
 from faults.kill_node import KillNode
@@ -23,6 +25,8 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FailLaunch,
             ThrottleNetwork,
             PartitionNetwork,
+            ChangeLimits,
+            ChangeIdleTimeout,
         )
     }
 )

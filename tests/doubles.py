@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
+    ChangesConfiguration,
     FaultsLaunches,
     KillsNodes,
     Node,
@@ -23,7 +24,7 @@ from chaos.cluster import (
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import ConfigChange, LaunchFault, NetworkShape
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -152,6 +153,7 @@ class FakeCluster:
         self.executed: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
         self.data = Path()
         self.seen: dict[str, list[Effect]] = {}
+        self.changes: dict[str, ConfigChange] = {}
 
     def named(self, method: str) -> list[tuple[str, ...]]:
         """The calls of one method, without its name."""
@@ -229,6 +231,16 @@ class FakeCluster:
         await self._called("fault_launches", effect_id, f"{lease_s:g}")
         self.effects[effect_id] = ("", False, None, fault)
 
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """Notes the change."""
+        await self._called("change_configuration", effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = ("", False, None, None)
+        self.changes[effect_id] = change
+
+    async def configuration_was_read(self) -> bool:
+        """At once, unless harmless."""
+        return not self.harmless
+
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Notes the shape."""
         await self._called("shape_network", node, effect_id, f"{lease_s:g}")
@@ -264,7 +276,14 @@ class FakeCluster:
             raise InjectionError(f"node {node!r} does not run")
 
 
-CAPABILITIES: tuple[type, ...] = (UndoesEffects, KillsNodes, PausesNodes, FaultsLaunches, ShapesNetworks)
+CAPABILITIES: tuple[type, ...] = (
+    UndoesEffects,
+    KillsNodes,
+    PausesNodes,
+    FaultsLaunches,
+    ShapesNetworks,
+    ChangesConfiguration,
+)
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 
 

@@ -15,6 +15,10 @@ time to be over**,
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
   batch that was lost unfinished with a victim.
 
+An injection that edits the autoscaler's configuration (`config.changed`) slows the job for as long as it is in force,
+like any other. But how the cluster scales is then judged by the configuration in force: for that, each edit and its
+undoing explain only the recovery after it, in which the autoscaler reads and follows it.
+
 The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
 `factor x baseline + slack` like a fault-free run's. Losses that no injection explains cost nothing: a node that dies
@@ -34,6 +38,7 @@ from chaos.events import (
     BatchCompleted,
     BatchInvoked,
     ClusterSampled,
+    ConfigChanged,
     FaultHealed,
     FaultInjected,
     FaultProbed,
@@ -86,15 +91,15 @@ def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> 
     return cost_s
 
 
-def least_explained(facts: Facts, windows: Sequence[S]) -> tuple[S, float]:
+def least_explained(facts: Facts, windows: Sequence[S], *, scaling: bool = False) -> tuple[S, float]:
     """The window with the most time the faults do not explain, and how many seconds of it they do."""
-    spans = explained(facts)
+    spans = explained(facts, scaling=scaling)
     costs_s = [faults_cost_s(spans, from_s=window.from_s, to_s=window.to_s) for window in windows]
     return max(zip(windows, costs_s, strict=True), key=lambda pair: pair[0].duration_s - pair[1])
 
 
-def explained(facts: Facts) -> tuple[Explained, ...]:
-    """The interval each injection explains, by start."""
+def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
+    """The interval each injection explains, by start; of its edits for `scaling`, only what following each takes."""
     recovery_s = facts.cluster.update_interval_s + _join_s(facts)
     lost = losses(facts)
     found = []
@@ -102,6 +107,10 @@ def explained(facts: Facts) -> tuple[Explained, ...]:
         if _showed_nothing(facts, event.injection):
             continue
         in_force_to_s = _in_force_to_s(facts, event)
+        edited = [r for r, edit in facts.history.of(ConfigChanged) if edit.effect == event.effect_id]
+        if scaling and edited:
+            found += [Explained(event.injection, event.fault, r.t_s, r.t_s + recovery_s, r) for r in edited]
+            continue
         own = [loss for loss in lost if loss.injection == event.injection]
         end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *_late_launches_s(facts, event, in_force_to_s)])
         redo_s = max((_unfinished_s(facts, loss) for loss in own), default=0.0)
@@ -215,7 +224,7 @@ def _was_retired(facts: Facts, views: list[tuple[float, NodeView]], at_s: float)
     if not before:
         return False
     last = before[-1]
-    limit_s = facts.cluster.idle_timeout_of(last.node_type)
+    limit_s = facts.cluster_at(at_s).idle_timeout_of(last.node_type)
     return last.status == "draining" or (last.status == "idle" and last.idle_s >= limit_s - 2.0)
 
 

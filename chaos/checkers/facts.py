@@ -8,10 +8,11 @@ from typing import TypeVar
 from pydantic import JsonValue, ValidationError
 
 from chaos.bounds import Bounds
-from chaos.cluster_spec import ClusterSpec
+from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import (
     BaselineKnown,
     ClusterSampled,
+    ConfigChanged,
     FaultInjected,
     PhaseBegan,
     RunOpened,
@@ -44,7 +45,8 @@ class Facts:
     """A history with its own settings read out of it.
 
     `load_from_s` and `load_to_s` are when the workload's driver started and ended; where it did not end, `load_to_s` is
-    None. `cut` says why the run did not go to its end, or is empty.
+    None. `cut` says why the run did not go to its end, or is empty. `cluster` is what the run began with; `edits` are
+    what each edit of the autoscaler's configuration made of it, from its moment on.
     """
 
     history: History
@@ -57,12 +59,25 @@ class Facts:
     load_to_s: float | None
     outcome: str
     cut: str
+    edits: tuple[tuple[float, ClusterSpec], ...] = ()
 
     @property
     def watched_to_s(self) -> float:
         """Until when the cluster was left alone: the phase `stopping`, else the end of the history."""
         stopping = [r.t_s for r, e in self.history.of(PhaseBegan) if e.phase == "stopping"]
         return min(stopping, default=max((r.t_s for r in self.history), default=0.0))
+
+    def cluster_at(self, t_s: float) -> ClusterSpec:
+        """The cluster as the autoscaler's configuration had it at a moment."""
+        return next((cluster for from_s, cluster in reversed(self.edits) if from_s <= t_s), self.cluster)
+
+    def clusters_since(self, from_s: float, to_s: float) -> list[ClusterSpec]:
+        """Each state the configuration had within these times."""
+        return [self.cluster_at(from_s), *(cluster for t_s, cluster in self.edits if from_s < t_s <= to_s)]
+
+    def edited_s(self, t_s: float) -> float:
+        """When the configuration in force at a moment began to be in force."""
+        return max((from_s for from_s, _ in self.edits if from_s <= t_s), default=float("-inf"))
 
     @property
     def is_faulty(self) -> bool:
@@ -115,7 +130,17 @@ def facts_of(history: History) -> Facts | str:
         load_to_s=finished[0].t_s if finished else None,
         outcome=finished[1].outcome if finished else "",
         cut=_cut(history),
+        edits=tuple((record.t_s, _edited(cluster, edit)) for record, edit in in_time(history.of(ConfigChanged))),
     )
+
+
+def _edited(cluster: ClusterSpec, edit: ConfigChanged) -> ClusterSpec:
+    types = {
+        name: cluster.node_types.get(name, NodeType(resources=kind.resources)).model_copy(update=dict(kind))
+        for name, kind in edit.node_types.items()
+    }
+    totals = {"max_workers": edit.max_workers, "idle_timeout_s": edit.idle_timeout_s}
+    return cluster.model_copy(update={**totals, "node_types": types})
 
 
 def _cut(history: History) -> str:

@@ -71,6 +71,10 @@ class CloudClient:
         body = {"source": source, "destination": destination, "transfer_kib": transfer_kib}
         return PathMeasurement.model_validate(await self._call("POST", "/path", body))
 
+    async def configuration_was_read(self) -> bool:
+        """Whether the autoscaler's configuration has been read since it was last edited."""
+        return bool((await self._call("GET", "/configuration"))["read"])
+
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""
         await self._call("DELETE", f"/effects/{effect_id}")

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import structlog
 
 from chaos.cloud.config import CloudConfig
+from chaos.cloud.configuring import ConfigurationFile, Configuring
 from chaos.cloud.driver import NodeDriver
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
@@ -17,6 +18,7 @@ from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import PathMeasurement
+from chaos.cluster_spec import ClusterSpec
 from chaos.harm import CloudHarm, NodeHarm
 
 
@@ -24,14 +26,28 @@ class Cloud:
     """Instances of one cluster, the leases of harm done to them, and of the cluster itself."""
 
     def __init__(
-        self, config: CloudConfig, driver: NodeDriver, *, state: StateFile, journal: Journal, launch_for: LaunchFor
+        self,
+        config: CloudConfig,
+        driver: NodeDriver,
+        *,
+        state: StateFile,
+        journal: Journal,
+        launch_for: LaunchFor,
+        configuration: ConfigurationFile,
     ) -> None:
         self._driver = driver
         self._ledger = Ledger(state)
         self.journal = journal
-        self._harming = Harming(self._ledger, driver)
+        self._configuring = Configuring(config.spec, self._ledger, journal, configuration)
+        self._harming = Harming(self._ledger, driver, enforcers=(self._configuring,))
         self._launching = Launching(
-            config, self._ledger, driver, self._harming, journal, launch_for=launch_for, spawn=self._spawn
+            lambda: self.spec.node_types,
+            self._ledger,
+            driver,
+            self._harming,
+            journal,
+            launch_for=launch_for,
+            spawn=self._spawn,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         lease_s = config.first_lease_s
@@ -43,6 +59,15 @@ class Cloud:
     def instances(self) -> list[Instance]:
         """All instances that are not terminated, the head first."""
         return self._ledger.instances()
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The cluster as the changes of its configuration in force make it."""
+        return self._configuring.spec
+
+    def configuration_was_read(self) -> bool:
+        """Whether the autoscaler's configuration has been read since it was last edited."""
+        return self._configuring.was_read()
 
     def view(self, instance: Instance) -> Literal["pending", "running", "paused", "stopping"]:
         """The instance's state as a reader of the history knows it."""

@@ -376,7 +376,8 @@ class DockerDriver:
 
     def _description(self, instance: Instance, launch: NodeLaunch) -> dict[str, Any]:
         """What the engine is told of a worker: what compose.yaml says of one, with the node type's limits."""
-        node_type = self._config.spec.node_types[instance.node_type]
+        node_type = instance.shape
+        assert node_type is not None
         own_labels = self._own["Config"]["Labels"]
         project = own_labels[PROJECT_LABEL]
         number = int(instance.instance.removeprefix("i-"))

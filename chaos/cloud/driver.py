@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chaos.cloud.instances import Instance
 from chaos.cluster import PathMeasurement
-from chaos.harm import FrozenNode, NodeHarm
+from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 from chaos.value import Value
 
 
@@ -34,6 +34,20 @@ class Enforcer(Protocol):
         Raises:
             InjectionError: it could not be done.
         """
+        ...
+
+
+class CloudEnforcer(Protocol):
+    """Makes the Cloud itself obey exactly the harms of some kinds."""
+
+    kinds: tuple[type[Value], ...]
+
+    def refuses(self, harm: CloudHarm) -> str:
+        """Why this cannot be done beside what is in force; empty where it can."""
+        ...
+
+    def obey(self, effect_id: str, harms: Sequence[CloudHarm], *, undone: bool) -> None:
+        """Obeys these and nothing else of its kinds, now that an effect begins or is undone."""
         ...
 
 

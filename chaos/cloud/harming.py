@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import structlog
 
-from chaos.cloud.driver import NetworkDriver, NodeDriver
+from chaos.cloud.driver import CloudEnforcer, NetworkDriver, NodeDriver
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import PathMeasurement
@@ -20,8 +21,9 @@ POLL_S = 0.25
 class Harming:
     """Applies, enforces and undoes the harm in a ledger."""
 
-    def __init__(self, ledger: Ledger, driver: NodeDriver) -> None:
+    def __init__(self, ledger: Ledger, driver: NodeDriver, *, enforcers: Sequence[CloudEnforcer] = ()) -> None:
         self._ledger = ledger
+        self._enforcers = enforcers
         self._driver = driver
         self._node_locks: dict[str, asyncio.Lock] = {}
         self._log = structlog.get_logger("cloud")
@@ -55,6 +57,8 @@ class Harming:
             if why := self._driver.refuses(harm):
                 raise InjectionError(why)
             instance = self._ledger.live(node).instance
+        elif why := next((why for one in self._enforcers if (why := one.refuses(harm))), ""):
+            raise InjectionError(why)
         expires_s = time.monotonic() + lease_s
         self._ledger.put_effect(
             ActiveEffect(effect_id=effect_id, expires_monotonic_s=expires_s, harm=harm, instance=instance)
@@ -62,6 +66,8 @@ class Harming:
         if instance:
             async with self._lock_of(instance):
                 await self._enforce(instance)
+        elif isinstance(harm, CloudHarm):
+            self._enforce_on_cloud(effect_id, harm, undone=False)
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm; other harm on the same node stays in force. What cannot be removed stays on the books."""
@@ -71,6 +77,8 @@ class Harming:
         async with self._lock_of(effect.instance):
             if self._ledger.effect(effect_id) is None:
                 return
+            if isinstance(effect.harm, CloudHarm):
+                self._enforce_on_cloud(effect_id, effect.harm, undone=True)
             await self._enforce(effect.instance, without=effect_id)
             self._ledger.drop_effects([effect_id])
 
@@ -114,3 +122,11 @@ class Harming:
         harms = [effect.harm for effect in self._ledger.effects_on(instance_id) if effect.effect_id != without]
         addresses = {item.node: item.address for item in self._ledger.instances() if item.address}
         await self._driver.obey(instance, [harm for harm in harms if isinstance(harm, NodeHarm)], addresses=addresses)
+
+    def _enforce_on_cloud(self, effect_id: str, changed: CloudHarm, *, undone: bool) -> None:
+        """Makes the Cloud obey what is in force on it of the kind that changes."""
+        effects = [effect for effect in self._ledger.effects() if not (undone and effect.effect_id == effect_id)]
+        for enforcer in self._enforcers:
+            if isinstance(changed, enforcer.kinds):
+                harms = [effect.harm for effect in effects if isinstance(effect.harm, CloudHarm)]
+                enforcer.obey(effect_id, harms, undone=undone)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from chaos.cloud.config import write_durably
+from chaos.cluster_spec import NodeType
 from chaos.harm import Harm
 from chaos.value import Value
 
@@ -16,7 +17,10 @@ State = Literal["pending", "running", "stopping", "terminated"]
 
 
 class Instance(Value):
-    """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs."""
+    """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs.
+
+    `shape` is what its type was when it was asked for; the head has none.
+    """
 
     instance: str
     node: str
@@ -28,6 +32,7 @@ class Instance(Value):
     asked_monotonic_s: float = 0.0
     boot_at_monotonic_s: float = 0.0
     killed: bool = False
+    shape: NodeType | None = None
 
 
 class ActiveEffect(Value):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Literal
 
 import structlog
 
-from chaos.cloud.config import CloudConfig
 from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import POLL_S, Harming
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.ledger import Ledger
+from chaos.cluster_spec import NodeType
 from chaos.errors import ChaosError, ClusterError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import LaunchFault
@@ -35,7 +35,7 @@ class Launching:
 
     def __init__(
         self,
-        config: CloudConfig,
+        types: Callable[[], Mapping[str, NodeType]],
         ledger: Ledger,
         driver: NodeDriver,
         harming: Harming,
@@ -44,7 +44,7 @@ class Launching:
         launch_for: LaunchFor,
         spawn: Spawn,
     ) -> None:
-        self._config = config
+        self._types = types
         self._ledger = ledger
         self._driver = driver
         self._harming = harming
@@ -88,10 +88,9 @@ class Launching:
             LaunchRefused: the type is none of this cluster's, or launch faults answer with an error. Instances that no
                 fault has hits left for are launched all the same, as clouds do that fill a request in part.
         """
-        if node_type not in self._config.spec.node_types:
-            raise LaunchRefused(
-                f"node type {node_type!r} is none of this cluster's: {', '.join(self._config.spec.node_types)}"
-            )
+        types = self._types()
+        if node_type not in types:
+            raise LaunchRefused(f"node type {node_type!r} is none of this cluster's: {', '.join(types)}")
         refusals = self._refuse(node_type, count, tags)
         accepted = count - sum(hit for hit, _ in refusals)
         launched = self._accept(node_type, accepted, tags)
@@ -146,7 +145,8 @@ class Launching:
 
     def _accept(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         delays_s = self._delays_s(node_type, count)
-        launched = self._ledger.enter_new(node_type, tags, now_s=time.monotonic(), delays_s=delays_s)
+        shape = self._types()[node_type]
+        launched = self._ledger.enter_new(node_type, tags, shape=shape, now_s=time.monotonic(), delays_s=delays_s)
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
         for instance in launched:
             self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))

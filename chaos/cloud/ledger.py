@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from chaos.cloud.instances import ActiveEffect, CloudState, Instance, StateFile
+from chaos.cluster_spec import NodeType
 from chaos.errors import InjectionError
 
 
@@ -48,7 +49,7 @@ class Ledger:
         self._save({"instances": {**self._state.instances, instance.instance: instance}})
 
     def enter_new(
-        self, node_type: str, tags: dict[str, str], *, now_s: float, delays_s: Iterable[float]
+        self, node_type: str, tags: dict[str, str], *, shape: NodeType, now_s: float, delays_s: Iterable[float]
     ) -> list[Instance]:
         """Enters pending instances with the next ids and launch ordinals, one for each delay."""
         entered = [
@@ -58,6 +59,7 @@ class Ledger:
                 node_type=node_type,
                 state="pending",
                 tags=dict(tags),
+                shape=shape,
                 asked_monotonic_s=now_s,
                 boot_at_monotonic_s=now_s + delay_s,
             )

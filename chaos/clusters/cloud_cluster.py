@@ -20,7 +20,7 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
-from chaos.harm import FrozenNode, LaunchFault
+from chaos.harm import ConfigChange, FrozenNode, LaunchFault
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -231,6 +231,14 @@ class CloudCluster(ABC):
     async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
         """Makes launches late, or fail."""
         await self._cloud.apply(fault, effect_id=effect_id, lease_s=lease_s)
+
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """Edits the autoscaler's configuration."""
+        await self._cloud.apply(change, effect_id=effect_id, lease_s=lease_s)
+
+    async def configuration_was_read(self) -> bool:
+        """Whether anybody has read that configuration since its last edit."""
+        return await self._cloud.configuration_was_read()
 
     async def undo(self, effect_id: str) -> None:
         """Removes an effect."""

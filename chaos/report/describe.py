@@ -66,6 +66,10 @@ def _of_nodes(event: e.Event) -> str | None:
         return f"{event.node} is being terminated by the autoscaler"
     if isinstance(event, e.NodeTerminated):
         return f"{event.node} is gone ({event.cause})"
+    if isinstance(event, e.ConfigChanged):
+        types = [f"{name} {kind.min_workers}–{kind.max_workers}" for name, kind in event.node_types.items()]
+        how = "restored" if event.undone else "edited"
+        return f"configuration {how}: at most {event.max_workers} workers; {listed(types) or 'no node type'}"
     if isinstance(event, e.AutoscalerLogged) and event.about != "instance":
         return f"autoscaler: {event.text}"
     return None

@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import CloudConfig
+from chaos.cloud.configuring import ConfigurationFile
 from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance, StateFile
@@ -168,8 +169,11 @@ class Sky:
             return NodeLaunch(argv=("ray", "start"), environment={})
 
         state = StateFile(self.directory / "state.json")
+        configuration = ConfigurationFile(self.directory / "autoscaling.yaml", lambda spec: spec.model_dump_json())
         journal = Journal(self.directory / "events.jsonl")
-        return Cloud(self.config, self.driver, state=state, journal=journal, launch_for=launch_for)
+        return Cloud(
+            self.config, self.driver, state=state, journal=journal, launch_for=launch_for, configuration=configuration
+        )
 
     async def events(self) -> list[Event]:
         """The lifecycle events so far."""

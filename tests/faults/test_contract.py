@@ -18,6 +18,8 @@ MADE: dict[str, dict[str, object]] = {
     "fail_launch": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
+    "change_limits": {"max_workers": 3},
+    "change_idle_timeout": {"idle_timeout_s": 2.0},
 }
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
@@ -63,7 +65,7 @@ async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
 @each_fault
 async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> None:
     cluster = FakeCluster()
-    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network")
+    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network", "change_configuration")
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))
