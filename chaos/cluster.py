@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import ConfigChange, LaunchFault, NetworkShape
+from chaos.harm import ConfigChange, LaunchFault, NetworkShape, RpcFault
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -163,6 +163,33 @@ class ChangesConfiguration(Protocol):
 
     async def configuration_was_read(self) -> bool:
         """Whether anybody has read the configuration since it was last edited, as the kernel notes it."""
+        ...
+
+
+class RpcFaultsSeen(Value):
+    """RPC faults on one node, read from its processes and from Ray's own logs.
+
+    `failing` and `delaying` are the methods its raylet was started with; `failed` counts the failures that Ray logged;
+    `announced` says that Ray told it would delay, `delayed` how often it told that it did (each thousandth time).
+    """
+
+    failing: tuple[str, ...] = ()
+    delaying: tuple[str, ...] = ()
+    failed: int = 0
+    announced: bool = False
+    delayed: int = 0
+
+
+@runtime_checkable
+class FaultsRpcs(Protocol):
+    """Nodes can be started so that calls between Ray's own processes fail or run late there."""
+
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Applies to nodes that start from now on, until undone or the lease ends; they keep it to their end."""
+        ...
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """What shows of RPC faults on a node; None when it is gone."""
         ...
 
 

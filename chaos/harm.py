@@ -55,6 +55,17 @@ class ConfigChange(Value):
     removed: bool = False
 
 
+class RpcFault(Value):
+    """On nodes that start while it is in force, calls of these methods of Ray (`*`: of all others) fail or run late."""
+
+    kind: Literal["rpc_fault"] = "rpc_fault"
+    methods: tuple[str, ...] = Field(min_length=1)
+    request_failure_percent: int = Field(default=0, ge=0, le=100)
+    response_failure_percent: int = Field(default=0, ge=0, le=100)
+    min_delay_ms: int = Field(default=0, ge=0)
+    max_delay_ms: int = Field(default=0, ge=0)
+
+
 NodeHarm: TypeAlias = FrozenNode | NetworkShape
-CloudHarm: TypeAlias = LaunchFault | ConfigChange
+CloudHarm: TypeAlias = LaunchFault | ConfigChange | RpcFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

@@ -9,7 +9,9 @@ from chaos.fault import Fault
 from faults.change_idle_timeout import ChangeIdleTimeout
 from faults.change_limits import ChangeLimits
 from faults.delay_launch import DelayLaunch
+from faults.delay_rpcs import DelayRpcs
 from faults.fail_launch import FailLaunch
+from faults.fail_rpcs import FailRpcs
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
@@ -27,6 +29,8 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             PartitionNetwork,
             ChangeLimits,
             ChangeIdleTimeout,
+            FailRpcs,
+            DelayRpcs,
         )
     }
 )

@@ -13,10 +13,12 @@ from typing import ClassVar, Literal, TypeVar
 from chaos.cluster import (
     ChangesConfiguration,
     FaultsLaunches,
+    FaultsRpcs,
     KillsNodes,
     Node,
     PathMeasurement,
     PausesNodes,
+    RpcFaultsSeen,
     ShapesNetworks,
     UndoesEffects,
     Vitals,
@@ -24,7 +26,7 @@ from chaos.cluster import (
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import ConfigChange, LaunchFault, NetworkShape
+from chaos.harm import ConfigChange, LaunchFault, NetworkShape, RpcFault
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -154,6 +156,8 @@ class FakeCluster:
         self.data = Path()
         self.seen: dict[str, list[Effect]] = {}
         self.changes: dict[str, ConfigChange] = {}
+        self.rpc_faults: dict[str, RpcFault] = {}
+        self.rpcs_seen: dict[str, RpcFaultsSeen] = {}
 
     def named(self, method: str) -> list[tuple[str, ...]]:
         """The calls of one method, without its name."""
@@ -241,6 +245,16 @@ class FakeCluster:
         """At once, unless harmless."""
         return not self.harmless
 
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Notes the fault."""
+        await self._called("fault_rpcs", effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = ("", False, None, None)
+        self.rpc_faults[effect_id] = fault
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """What a test says is seen."""
+        return self.rpcs_seen.get(node)
+
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Notes the shape."""
         await self._called("shape_network", node, effect_id, f"{lease_s:g}")
@@ -281,6 +295,7 @@ CAPABILITIES: tuple[type, ...] = (
     KillsNodes,
     PausesNodes,
     FaultsLaunches,
+    FaultsRpcs,
     ShapesNetworks,
     ChangesConfiguration,
 )

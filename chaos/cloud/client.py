@@ -71,6 +71,10 @@ class CloudClient:
         body = {"source": source, "destination": destination, "transfer_kib": transfer_kib}
         return PathMeasurement.model_validate(await self._call("POST", "/path", body))
 
+    async def rpc_faults_of(self, node: str) -> dict[str, str]:
+        """The RPC faults a node's raylet was started with: variables of its environment."""
+        return dict((await self._call("GET", f"/nodes/{node}/rpc_faults"))["environment"])
+
     async def configuration_was_read(self) -> bool:
         """Whether the autoscaler's configuration has been read since it was last edited."""
         return bool((await self._call("GET", "/configuration"))["read"])

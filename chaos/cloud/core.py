@@ -11,15 +11,16 @@ import structlog
 
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.configuring import ConfigurationFile, Configuring
-from chaos.cloud.driver import NodeDriver
+from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
+from chaos.cloud.rpc_faults import carried, environment_for
 from chaos.cluster import PathMeasurement
 from chaos.cluster_spec import ClusterSpec
-from chaos.harm import CloudHarm, NodeHarm
+from chaos.harm import CloudHarm, NodeHarm, RpcFault
 
 
 class Cloud:
@@ -36,6 +37,7 @@ class Cloud:
         configuration: ConfigurationFile,
     ) -> None:
         self._driver = driver
+        self._mark = config.mark
         self._ledger = Ledger(state)
         self.journal = journal
         self._configuring = Configuring(config.spec, self._ledger, journal, configuration)
@@ -46,7 +48,7 @@ class Cloud:
             driver,
             self._harming,
             journal,
-            launch_for=launch_for,
+            launch_for=self._with_rpc_faults(launch_for),
             spawn=self._spawn,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -137,7 +139,20 @@ class Cloud:
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
-        return await self._driver.harm_seen(self._ledger.instances)
+        seen = await self._driver.harm_seen(self._ledger.instances)
+        faulty = await asyncio.to_thread(carried, self._mark)
+        own = self.spec.ray_environment.items()
+        still = [item.node for item in self._ledger.running() if faulty.get(item.instance, {}).items() - own]
+        return (*seen, *(f"{node}: started with RPC faults" for node in still))
+
+    async def rpc_faults_of(self, node: str) -> dict[str, str]:
+        """The RPC faults a node's raylet was started with, as Ray takes them: variables of its environment.
+
+        Raises:
+            InjectionError: no such live node.
+        """
+        instance = self._ledger.live(node).instance
+        return (await asyncio.to_thread(carried, self._mark)).get(instance, {})
 
     # -- the cluster's own lease ----------------------------------------------------------------------------
 
@@ -169,6 +184,18 @@ class Cloud:
         self._ledger.clear()
 
     # -- inside ---------------------------------------------------------------------------------------------
+
+    def _with_rpc_faults(self, launch_for: LaunchFor) -> LaunchFor:
+        """Workers start with the RPC faults that are in force at that moment."""
+
+        async def launch_with(instance: Instance) -> NodeLaunch:
+            launch = await launch_for(instance)
+            faults = [effect.harm for effect in self._ledger.effects() if isinstance(effect.harm, RpcFault)]
+            if instance.instance == "head" or not faults:
+                return launch
+            return launch.model_copy(update={"environment": launch.environment | environment_for(faults)})
+
+        return launch_with
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -168,6 +168,9 @@ def application(
     async def list_effects(_request: web.Request) -> web.Response:
         return web.json_response({"effects": [effect.model_dump(mode="json") for effect in cloud.effects()]})
 
+    async def rpc_faults(request: web.Request) -> web.Response:
+        return web.json_response({"environment": await cloud.rpc_faults_of(request.match_info["node"])})
+
     async def configuration(_request: web.Request) -> web.Response:
         return web.json_response({"read": cloud.configuration_was_read()})
 
@@ -216,6 +219,7 @@ def application(
             web.delete("/effects/{effect}", undo),
             web.delete("/effects", undo_all),
             web.get("/configuration", configuration),
+            web.get("/nodes/{node}/rpc_faults", rpc_faults),
             web.post("/path", path),
             web.post("/owner", owner),
             web.post("/renumber", renumber),

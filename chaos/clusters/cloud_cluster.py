@@ -15,12 +15,13 @@ from typing import Any
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import Node, Process, Vitals
+from chaos.cluster import Node, Process, RpcFaultsSeen, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
+from chaos.clusters.rpc_logs import seen_in
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
-from chaos.harm import ConfigChange, FrozenNode, LaunchFault
+from chaos.harm import ConfigChange, FrozenNode, LaunchFault, RpcFault
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -239,6 +240,19 @@ class CloudCluster(ABC):
     async def configuration_was_read(self) -> bool:
         """Whether anybody has read that configuration since its last edit."""
         return await self._cloud.configuration_was_read()
+
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Starts nodes with RPC faults."""
+        await self._cloud.apply(fault, effect_id=effect_id, lease_s=lease_s)
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """Read from the raylet's environment and the logs of its node."""
+        found = next((item for item in await self.nodes() if item.node == node and item.state == "running"), None)
+        if found is None:
+            return None
+        environment = await self._cloud.rpc_faults_of(node)
+        logs = self._ray_logs().get(found.instance, [])
+        return await asyncio.to_thread(seen_in, logs, environment)
 
     async def undo(self, effect_id: str) -> None:
         """Removes an effect."""

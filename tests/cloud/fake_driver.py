@@ -44,10 +44,12 @@ class FakeDriver:
         self.slow_s: dict[str, float] = {}
         self.calls: list[tuple[str, str]] = []
         self.started = 0
+        self.launches: list[NodeLaunch] = []
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """A new handle, and an address; what runs for the instance already is adopted."""
         await self._called("start", instance)
+        self.launches.append(launch)
         handle = next((handle for handle, running in self.running.items() if running == instance.instance), None)
         if handle is None:
             self.started += 1
