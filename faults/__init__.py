@@ -8,6 +8,7 @@ from types import MappingProxyType
 from chaos.fault import Fault
 from faults.change_idle_timeout import ChangeIdleTimeout
 from faults.change_limits import ChangeLimits
+from faults.change_node_types import ChangeNodeTypes
 from faults.delay_launch import DelayLaunch
 from faults.delay_rpcs import DelayRpcs
 from faults.fail_launch import FailLaunch
@@ -29,6 +30,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             PartitionNetwork,
             ChangeLimits,
             ChangeIdleTimeout,
+            ChangeNodeTypes,
             FailRpcs,
             DelayRpcs,
         )

@@ -21,6 +21,7 @@ MADE: dict[str, dict[str, object]] = {
     "fail_rpcs": {"request_failure_percent": 10},
     "delay_rpcs": {"max_delay_ms": 5},
     "change_limits": {"max_workers": 3},
+    "change_node_types": {"new_type": "cpu", "resources": {"CPU": 2.0}},
     "change_idle_timeout": {"idle_timeout_s": 2.0},
 }
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])

@@ -27,6 +27,9 @@ INJECTIONS = {
     "fail_rpcs": "{fault: fail_rpcs, request_failure_percent: 5, at_s: 0, duration_s: 20}",
     "delay_rpcs": "{fault: delay_rpcs, max_delay_ms: 20, at_s: 0, duration_s: 20}",
     "change_limits": "{fault: change_limits, max_workers: 1, on: {event: node.joined, nth: 2}, duration_s: 6}",
+    "change_node_types": (
+        f"{{fault: change_node_types, new_type: big, resources: {{CPU: 4, GPU: 2}}, {LATER}, duration_s: 4}}"
+    ),
     "change_idle_timeout": f"{{fault: change_idle_timeout, idle_timeout_s: 2, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
