@@ -78,7 +78,7 @@ class Cluster(Protocol):
         ...
 
     async def execute(self, module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str]) -> Process:
-        """Starts `python -m module arguments` on the head node, connected to this cluster."""
+        """Starts `python -m module arguments` on the head, or the node meant for it, connected to this cluster."""
         ...
 
     def data_directory(self, run_id: str) -> tuple[Path, str]:
@@ -117,6 +117,15 @@ class KillsNodes(Protocol):
 
     async def kill_node(self, node: str) -> None:
         """Sends SIGKILL to all of the node."""
+        ...
+
+
+@runtime_checkable
+class RestartsHead(Protocol):
+    """The head can be ended at once, and started again at its address with what its GCS had stored."""
+
+    async def restart_head(self) -> None:
+        """Sends SIGKILL to all of the head and starts it again; returns once it runs, before Ray on it answers."""
         ...
 
 

@@ -55,7 +55,8 @@ class HealthCheck(Value):
 class ClusterSpec(Value):
     """The cluster under test.
 
-    `autoscaler` is Ray's: v2, or the older v1. `update_interval_s` is whole seconds, as Ray takes it.
+    `autoscaler` is Ray's: v2, or the older v1. `update_interval_s` is whole seconds, as Ray takes it. The workload's
+    driver runs on the head, or on a node of the type `driver_on`, which has a minimum.
     """
 
     kind: Literal["local", "compose"] = "local"
@@ -72,6 +73,8 @@ class ClusterSpec(Value):
     object_store_mb: int = Field(default=100, ge=80)
     start_limit_s: float = Field(default=90.0, gt=0.0)
     dashboard: bool = False
+    gcs_storage: Literal["memory", "rocksdb"] = "memory"
+    driver_on: str = "head"
     ray_version: str | None = None
     base_image: str = "debian:bookworm-slim"
     ray_environment: dict[str, str] = Field(default_factory=dict)
@@ -96,6 +99,12 @@ class ClusterSpec(Value):
     def _possible(self) -> ClusterSpec:
         if "head" in self.node_types:
             raise ValueError("a node type cannot be called 'head'")
+        if self.driver_on != "head":
+            kind = self.node_types.get(self.driver_on)
+            if kind is None or not kind.min_workers:
+                raise ValueError(
+                    f"driver_on {self.driver_on!r} must be 'head', or a node type with min_workers of at least 1"
+                )
         if self.min_workers > self.max_workers:
             raise ValueError(
                 f"the node types' min_workers add up to {self.min_workers}, above max_workers {self.max_workers}"

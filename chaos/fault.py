@@ -69,7 +69,7 @@ class Fault(Value, ABC):
     `needs` are the capability protocols a cluster must implement; `shapes` the fields of `NetworkShape` it sets, where
     it sets any. `acts_on` says whether targets are nodes, the Cloud's launches, or the cluster as a whole. A fault that
     `lasts` takes a duration and is healed; `effect_within_s` bounds how long after the injection (for launch faults:
-    after the healing) the effect may still show.
+    after the healing) the effect may still show. One that `restarts_head` takes every driver on the head with it.
     """
 
     name: ClassVar[str]
@@ -78,6 +78,7 @@ class Fault(Value, ABC):
     shapes: ClassVar[tuple[str, ...]] = ()
     acts_on: ClassVar[Literal["nodes", "launches", "cluster"]]
     lasts: ClassVar[bool]
+    restarts_head: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 30.0
 
     async def measure_before(self, site: Site) -> Readings:

@@ -25,11 +25,13 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("local", "PausesNodes"): (Form("SIGSTOP to the node's processes"),),
     ("local", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
     ("local", "FaultsRpcs"): (Form("Ray's own RPC chaos, in the environment of nodes that start"),),
+    ("local", "RestartsHead"): (Form("the head's processes are killed and started again"),),
     ("local", "ChangesConfiguration"): (Form("the autoscaler's configuration file is edited"),),
     ("compose", "KillsNodes"): (Form("the container is killed"),),
     ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
     ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
     ("compose", "FaultsRpcs"): (Form("Ray's own RPC chaos, in the environment of nodes that start"),),
+    ("compose", "RestartsHead"): (Form("the head's container is killed and started again"),),
     ("compose", "ChangesConfiguration"): (Form("the autoscaler's configuration file is edited"),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),

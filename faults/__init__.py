@@ -16,6 +16,7 @@ from faults.fail_rpcs import FailRpcs
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
+from faults.restart_head import RestartHead
 from faults.throttle_network import ThrottleNetwork
 
 ALL: Mapping[str, type[Fault]] = MappingProxyType(
@@ -33,6 +34,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             ChangeNodeTypes,
             FailRpcs,
             DelayRpcs,
+            RestartHead,
         )
     }
 )

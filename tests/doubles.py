@@ -18,6 +18,7 @@ from chaos.cluster import (
     Node,
     PathMeasurement,
     PausesNodes,
+    RestartsHead,
     RpcFaultsSeen,
     ShapesNetworks,
     UndoesEffects,
@@ -245,6 +246,10 @@ class FakeCluster:
         """At once, unless harmless."""
         return not self.harmless
 
+    async def restart_head(self) -> None:
+        """Noted."""
+        await self._called("restart_head")
+
     async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
         """Notes the fault."""
         await self._called("fault_rpcs", effect_id, f"{lease_s:g}")
@@ -298,6 +303,7 @@ CAPABILITIES: tuple[type, ...] = (
     FaultsRpcs,
     ShapesNetworks,
     ChangesConfiguration,
+    RestartsHead,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

@@ -12,6 +12,8 @@ time to be over**,
   - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request;
+  - for such a fault: where the GCS fell silent while it was in force, the moment it answered again, at most the time a
+    head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
   batch that was lost unfinished with a victim.
 
@@ -50,6 +52,8 @@ from chaos.events import (
 from chaos.history import Record
 
 _CLOCK_SLIP_S = 0.5
+# How long after the GCS fell silent the first sample says so.
+_SILENCE_SEEN_S = 5.0
 _SECONDS_IN = {"s": 1.0, "ms": 0.001}
 
 S = TypeVar("S", bound=Span)
@@ -112,7 +116,8 @@ def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
             found += [Explained(event.injection, event.fault, r.t_s, r.t_s + recovery_s, r) for r in edited]
             continue
         own = [loss for loss in lost if loss.injection == event.injection]
-        end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *_late_launches_s(facts, event, in_force_to_s)])
+        late_s = [*_late_launches_s(facts, event, in_force_to_s), *_silence_s(facts, event, in_force_to_s)]
+        end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *late_s])
         redo_s = max((_unfinished_s(facts, loss) for loss in own), default=0.0)
         found.append(
             Explained(event.injection, event.fault, event.applied_s, end_s + recovery_s + redo_s, record),
@@ -177,6 +182,18 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
         seen_s = launch.joined.t_s if launch.joined else failed.get(launch.node, float("inf"))
         ends.append(min(seen_s, asked_s + _join_s(facts) + own_s))
     return ends
+
+
+def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:
+    """When the GCS answered again that fell silent by a fault that may have hit it."""
+    if event.victims and "head" not in event.victims:
+        return []
+    samples = in_time(facts.history.of(ClusterSampled, since_s=event.applied_s))
+    silent_s = [r.t_s for r, s in samples if not s.reachable and r.t_s <= in_force_to_s + _SILENCE_SEEN_S]
+    if not silent_s:
+        return []
+    limit_s = in_force_to_s + facts.cluster.start_limit_s
+    return [min(limit_s, next((r.t_s for r, s in samples if s.reachable and r.t_s > silent_s[-1]), limit_s))]
 
 
 def _asked_s(facts: Facts, injection: str) -> float:

@@ -61,6 +61,10 @@ class CloudClient:
         """Ends a node at once."""
         await self._call("POST", f"/nodes/{node}/kill")
 
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again."""
+        await self._call("POST", "/head/restart")
+
     async def apply(self, harm: NodeHarm | CloudHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Puts harm in force, on a node or on the Cloud itself, until undone or the lease ends."""
         body = {"lease_s": lease_s, "node": node, "harm": harm.model_dump(mode="json")}

@@ -87,6 +87,15 @@ class Cloud:
         """Adopts or starts the head."""
         return await self._launching.start_head()
 
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again at its address.
+
+        Raises:
+            InjectionError: it had ended by itself.
+            ClusterError: it did not start again.
+        """
+        await self._launching.restart_head()
+
     async def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.
 

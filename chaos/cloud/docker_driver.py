@@ -60,6 +60,7 @@ NODE_TYPE_LABEL = "raychaos.node_type"
 
 _POLL_S = 0.1
 _CALLS_AT_ONCE = 24
+_END_LIMIT_S = 10.0
 _LOG_LINES = 2000
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 # Ray's directory lies in the cluster's, behind a path short enough for its sockets.
@@ -140,6 +141,14 @@ class DockerDriver:
                     return blank.model_copy(update={"handle": container.id, "address": address})
             await asyncio.sleep(_POLL_S)
         raise ClusterError(f"service {HEAD!r} of the Compose project did not start")
+
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002 -- the head asks for it
+        """Starts the container again, which then asks how Ray is to be started."""
+        self._forget(head.handle)
+        address = await self._call(lambda: self._start_again(head.handle))
+        if address != head.address:
+            raise ClusterError(f"the head came back at {address}, its nodes know it at {head.address}")
+        return head
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """SIGTERM, SIGKILL after `limit_s`, and removal; what the container wrote is kept in the node's directory."""
@@ -359,6 +368,15 @@ class DockerDriver:
             raise
         self._shaper.started(found["State"]["Pid"])
         return instance.model_copy(update={"handle": container.id, "address": address})
+
+    def _start_again(self, container: str) -> str:
+        """Starts a container once it has ended; returns its address."""
+        self._engine.api.wait(container, timeout=_END_LIMIT_S)
+        self._engine.api.start(container)
+        found = self._inspect(container)
+        if found is None or not found["State"]["Running"]:
+            raise ClusterError("the head's container ended as it started again")
+        return self._learn(found)
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""

@@ -102,6 +102,14 @@ class NodeDriver(Protocol):
         """The head where something else runs it (a Compose service); None where the Cloud is to start it."""
         ...
 
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
+        """Starts the head again that was killed, at the address it had.
+
+        Raises:
+            ClusterError: it could not be run.
+        """
+        ...
+
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """Ends the node politely, and by force after `limit_s`; harmless when it is gone.
 

@@ -15,7 +15,7 @@ from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.ledger import Ledger
 from chaos.cluster_spec import NodeType
-from chaos.errors import ChaosError, ClusterError
+from chaos.errors import ChaosError, ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import LaunchFault
 
@@ -80,6 +80,26 @@ class Launching:
         self._ledger.put(head)
         self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
         return head
+
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again.
+
+        Raises:
+            InjectionError: it had ended by itself.
+            ClusterError: it did not start again.
+        """
+        head = self._ledger.live("head")
+        # Not one of those that are watched for having ended, until it runs again.
+        self._ledger.put(head.model_copy(update={"state": "pending"}))
+        again = head
+        try:
+            if not await self._driver.kill(head):
+                raise InjectionError("the head had ended by itself")
+            self._journal.append(NodeTerminated(node="head", cause="killed"))
+            again = await self._driver.restart_head(head, await self._launch_for(head))
+            self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
+        finally:
+            self._ledger.put(again.model_copy(update={"state": "running"}))
 
     def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.

@@ -141,6 +141,8 @@ def head_launch(
         ]
         environment["AUTOSCALER_METRIC_PORT"] = str(port_of("autoscaler_metrics"))
         environment["DASHBOARD_METRIC_PORT"] = str(port_of("dashboard_metrics"))
+    if spec.gcs_storage == "rocksdb":
+        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(directory.nodes / "head" / "gcs")}
     if spec.dashboard:
         argv += [
             f"--dashboard-port={port_of('dashboard')}",

@@ -171,6 +171,10 @@ def application(
     async def rpc_faults(request: web.Request) -> web.Response:
         return web.json_response({"environment": await cloud.rpc_faults_of(request.match_info["node"])})
 
+    async def restart_head(_request: web.Request) -> web.Response:
+        await cloud.restart_head()
+        return web.json_response({})
+
     async def configuration(_request: web.Request) -> web.Response:
         return web.json_response({"read": cloud.configuration_was_read()})
 
@@ -208,6 +212,7 @@ def application(
         [
             web.get("/health", health),
             web.get("/head", describe_head),
+            web.post("/head/restart", restart_head),
             web.get("/harm", harm),
             web.get("/instances", list_instances),
             web.post("/instances", launch),
@@ -270,7 +275,8 @@ async def serve(directory: CloudDirectory, *, kind: type[Cloud] = Cloud) -> None
 
     async def launch_for(instance: Instance) -> NodeLaunch:
         if instance.instance == "head":
-            ports.choose()
+            if not instance.handle:  # a head that is started again keeps its address
+                ports.choose()
             now = config.model_copy(update={"spec": cloud.spec})
             return head_launch(now, directory, cloud_url=cloud_url, address=ports.host, port_of=ports.__getitem__)
         address = loopback_address(config, instance.instance) if config.driver == "process" else ""

@@ -225,6 +225,10 @@ class CloudCluster(ABC):
         """SIGKILL to all of a node."""
         await self._cloud.kill(node)
 
+    async def restart_head(self) -> None:
+        """SIGKILL to all of the head, which then starts again at its address."""
+        await self._cloud.restart_head()
+
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Freezes a node."""
         await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
@@ -312,6 +316,18 @@ class CloudCluster(ABC):
         if self._client is None:
             raise ClusterError(f"cluster {self.name!r} is not started")
         return self._client
+
+    async def _driver_instance(self) -> dict[str, Any]:
+        """The instance on which programs run, as the API gives it: the head, or the oldest node of the type for it.
+
+        Raises:
+            ClusterError: no node of that type runs.
+        """
+        kind = self.spec.driver_on
+        for item in await self._cloud.instances():
+            if item["node_type"] == kind and item["state"] == "running":
+                return item
+        raise ClusterError(f"no node of type {kind!r} runs, on which the driver is to run (cluster.driver_on)")
 
     def address(self) -> dict[str, Any]:
         """Where the Cloud and the head listen, as the Cloud announced it; empty before it did."""

@@ -64,6 +64,11 @@ class FakeDriver:
         """No head elsewhere."""
         return None
 
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
+        """Like a start."""
+        await self._called("restart_head", head)
+        return await self.start(head, launch)
+
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """It is gone."""
         await self._called("stop", instance)

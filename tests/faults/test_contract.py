@@ -18,6 +18,7 @@ MADE: dict[str, dict[str, object]] = {
     "fail_launch": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
+    "restart_head": {},
     "fail_rpcs": {"request_failure_percent": 10},
     "delay_rpcs": {"max_delay_ms": 5},
     "change_limits": {"max_workers": 3},
@@ -68,7 +69,7 @@ async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
 @each_fault
 async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> None:
     cluster = FakeCluster()
-    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network", "change_configuration", "fault_rpcs")
+    refusing = [name for need in fault.needs for name in vars(need) if not name.startswith("_")]
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))

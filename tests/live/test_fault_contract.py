@@ -24,6 +24,7 @@ INJECTIONS = {
     "delay_launch": "{fault: delay_launch, delay_s: 3, at_s: 0, duration_s: 6}",
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
+    "restart_head": f"{{fault: restart_head, {LATER}}}",
     "fail_rpcs": "{fault: fail_rpcs, request_failure_percent: 5, at_s: 0, duration_s: 20}",
     "delay_rpcs": "{fault: delay_rpcs, max_delay_ms: 20, at_s: 0, duration_s: 20}",
     "change_limits": "{fault: change_limits, max_workers: 1, on: {event: node.joined, nth: 2}, duration_s: 6}",
@@ -32,6 +33,20 @@ INJECTIONS = {
     ),
     "change_idle_timeout": f"{{fault: change_idle_timeout, idle_timeout_s: 2, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
+}
+# What a fault asks of the cluster beyond that.
+CLUSTERS_FOR = {
+    "restart_head": """
+workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
+cluster:
+  gcs_storage: rocksdb
+  driver_on: driver
+  max_workers: 3
+  node_types:
+    gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}
+    driver: {resources: {CPU: 1}, min_workers: 1, max_workers: 1}
+schedule:
+"""
 }
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
@@ -47,7 +62,7 @@ def test_every_fault_has_a_case() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), CASES)
 async def test_contract(lab: Lab, kind: str, name: str) -> None:
-    spec = lab.spec(f"{WORKLOAD}  - {INJECTIONS[name]}\n", kind)
+    spec = lab.spec(f"{CLUSTERS_FOR.get(name, WORKLOAD)}  - {INJECTIONS[name]}\n", kind)
     results = await lab.run(spec)
     history = results.history
     assert len(history.of(FaultInjected)) == 1, results.report
