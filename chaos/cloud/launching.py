@@ -95,6 +95,7 @@ class Launching:
         try:
             if not await self._driver.kill(head):
                 raise InjectionError("the head had ended by itself")
+            self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on("head"))
             self._journal.append(NodeTerminated(node="head", cause="killed"))
             again = await self._driver.restart_head(head, await self._launch_for(head))
             self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
