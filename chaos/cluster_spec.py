@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from chaos.events import Resources
+from chaos.events import ConfigChanged, Resources
 from chaos.value import Value
 
 Amount = Annotated[float, Field(ge=0.0)]
@@ -88,6 +88,15 @@ class ClusterSpec(Value):
     def worker_limit(self) -> int:
         """The most workers the cluster may have, of all types together."""
         return min(self.max_workers, sum(node_type.max_workers for node_type in self.node_types.values()))
+
+    def edited(self, edit: ConfigChanged) -> ClusterSpec:
+        """The cluster with what an edit of the autoscaler's configuration has put in force."""
+        types = {
+            name: self.node_types.get(name, NodeType(resources=kind.resources)).model_copy(update=dict(kind))
+            for name, kind in edit.node_types.items()
+        }
+        totals = {"max_workers": edit.max_workers, "idle_timeout_s": edit.idle_timeout_s}
+        return self.model_copy(update={**totals, "node_types": types})
 
     def idle_timeout_of(self, node_type: str) -> float:
         """How many seconds a worker of this type stays idle before the autoscaler ends it."""

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import JsonValue, ValidationError
 
 from chaos.bounds import Bounds
-from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.cluster_spec import ClusterSpec
 from chaos.events import (
     BaselineKnown,
     ClusterSampled,
@@ -130,17 +130,8 @@ def facts_of(history: History) -> Facts | str:
         load_to_s=finished[0].t_s if finished else None,
         outcome=finished[1].outcome if finished else "",
         cut=_cut(history),
-        edits=tuple((record.t_s, _edited(cluster, edit)) for record, edit in in_time(history.of(ConfigChanged))),
+        edits=tuple((record.t_s, cluster.edited(edit)) for record, edit in in_time(history.of(ConfigChanged))),
     )
-
-
-def _edited(cluster: ClusterSpec, edit: ConfigChanged) -> ClusterSpec:
-    types = {
-        name: cluster.node_types.get(name, NodeType(resources=kind.resources)).model_copy(update=dict(kind))
-        for name, kind in edit.node_types.items()
-    }
-    totals = {"max_workers": edit.max_workers, "idle_timeout_s": edit.idle_timeout_s}
-    return cluster.model_copy(update={**totals, "node_types": types})
 
 
 def _cut(history: History) -> str:

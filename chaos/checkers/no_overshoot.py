@@ -70,6 +70,7 @@ class NoOvershoot(Property):
             return above
         lasting = [*_surplus_launches(facts, samples, instances), *_surplus_idle(facts, samples)]
         bound_s = facts.bounds.overshoot_s
+        allowed = max(cluster.worker_limit for cluster in (facts.cluster, *(cluster for _, cluster in facts.edits)))
         peak = max(len(_counted(sample, record.t_s, instances)) for record, sample in samples)
         if lasting:
             worst_s, told, evidence = max(lasting, key=lambda one: one[0])
@@ -77,7 +78,7 @@ class NoOvershoot(Property):
                 return self.verdict("fail", told, evidence, measured=worst_s, bound=bound_s, unit="s")
             return self.verdict(
                 "pass",
-                f"at most {peak} of {facts.cluster.worker_limit} workers; {told}",
+                f"at most {peak} of {allowed} workers; {told}",
                 evidence,
                 measured=worst_s,
                 bound=bound_s,
@@ -85,7 +86,7 @@ class NoOvershoot(Property):
             )
         return self.verdict(
             "pass",
-            f"at most {peak} of {facts.cluster.worker_limit} workers, none beyond what demand explained",
+            f"at most {peak} of {allowed} workers, none beyond what demand explained",
             [samples[0][0], samples[-1][0]],
             measured=0.0,
             bound=bound_s,
