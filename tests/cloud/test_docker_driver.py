@@ -221,3 +221,20 @@ def test_a_spec_that_is_none_is_refused(tmp_path: Path) -> None:
     given = {"RAYCHAOS_PROJECT": "mine", "RAYCHAOS_CLUSTER_SPEC": '{"max_wrokers": 2}'}
     with pytest.raises(InvalidSpec, match="max_wrokers"):
         bootstrap(CloudDirectory(tmp_path), given)
+
+
+async def test_a_head_is_started_again_once_it_has_ended_and_must_keep_its_address(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, asked = Engine(), list[tuple[str, str]]()
+    engine.api.wait = lambda container, **_: asked.append(("wait", container))
+    engine.api.start = lambda container: asked.append(("start", container))
+    monkeypatch.setattr(docker_driver, "engine", lambda: engine)
+    driver = DockerDriver(config, CloudDirectory(tmp_path))
+    head = Instance(instance="head", node="head", node_type="head", state="running", handle="worker")
+    launch = NodeLaunch(argv=("ray", "start"), environment={})
+    again = await driver.restart_head(head.model_copy(update={"address": "172.18.0.9"}), launch)
+    assert (again.handle, again.address) == ("worker", "172.18.0.9")
+    assert asked == [("wait", "worker"), ("start", "worker")]
+    with pytest.raises(ClusterError, match=r"came back at 172\.18\.0\.9, its nodes know it at 172\.18\.0\.2"):
+        await driver.restart_head(head.model_copy(update={"address": "172.18.0.2"}), launch)
