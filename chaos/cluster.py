@@ -11,7 +11,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import AnswerHarm, DeviceFault, EndedProcess, EndingNode, LaunchHarm, NetworkShape, Role
+from chaos.harm import (
+    AnswerHarm,
+    ConfigChange,
+    DeviceFault,
+    EndedProcess,
+    EndingNode,
+    LaunchHarm,
+    NetworkShape,
+    Role,
+    RpcFault,
+)
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -78,7 +88,7 @@ class Cluster(Protocol):
         ...
 
     async def execute(self, module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str]) -> Process:
-        """Starts `python -m module arguments` on the head node, connected to this cluster."""
+        """Starts `python -m module arguments` on the head, or the node meant for it, connected to this cluster."""
         ...
 
     def data_directory(self, run_id: str) -> tuple[Path, str]:
@@ -117,6 +127,15 @@ class KillsNodes(Protocol):
 
     async def kill_node(self, node: str) -> None:
         """Sends SIGKILL to all of the node."""
+        ...
+
+
+@runtime_checkable
+class RestartsHead(Protocol):
+    """The head can be ended at once, and started again at its address with what its GCS had stored."""
+
+    async def restart_head(self) -> None:
+        """Sends SIGKILL to all of the head and starts it again; returns once it runs, before Ray on it answers."""
         ...
 
 
@@ -224,6 +243,46 @@ class FaultsAnswers(Protocol):
 
     async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Applies to Ray's calls from now on, until undone or the lease ends; nobody else's calls are harmed."""
+        ...
+
+
+@runtime_checkable
+class ChangesConfiguration(Protocol):
+    """The configuration of Ray's autoscaler can be edited while it runs."""
+
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """In force, together with every other change, until undone or the lease ends."""
+        ...
+
+    async def configuration_was_read(self) -> bool:
+        """Whether anybody has read the configuration since it was last edited, as the kernel notes it."""
+        ...
+
+
+class RpcFaultsSeen(Value):
+    """RPC faults on one node, read from its processes and from Ray's own logs.
+
+    `failing` and `delaying` are the methods its raylet was started with; `failed` counts the failures that Ray logged;
+    `announced` says that Ray told it would delay, `delayed` how often it told that it did (each thousandth time).
+    """
+
+    failing: tuple[str, ...] = ()
+    delaying: tuple[str, ...] = ()
+    failed: int = 0
+    announced: bool = False
+    delayed: int = 0
+
+
+@runtime_checkable
+class FaultsRpcs(Protocol):
+    """Nodes can be started so that calls between Ray's own processes fail or run late there."""
+
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Applies to nodes that start from now on, until undone or the lease ends; they keep it to their end."""
+        ...
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """What shows of RPC faults on a node; None when it is gone."""
         ...
 
 

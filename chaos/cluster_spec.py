@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chaos.events import Resources
+from chaos.events import ConfigChanged, Resources
 from chaos.value import Value
 
 
@@ -78,7 +78,8 @@ class HealthCheck(Value):
 class ClusterSpec(Value):
     """The cluster under test.
 
-    `autoscaler` is Ray's: v2, or the older v1. `update_interval_s` is whole seconds, as Ray takes it.
+    `autoscaler` is Ray's: v2, or the older v1. `update_interval_s` is whole seconds, as Ray takes it. The workload's
+    driver runs on the head, or on a node of the type `driver_on`, which has a minimum.
     """
 
     kind: Literal["local", "compose"] = "local"
@@ -95,6 +96,8 @@ class ClusterSpec(Value):
     object_store_mb: int = Field(default=100, ge=80)
     start_limit_s: float = Field(default=90.0, gt=0.0)
     dashboard: bool = False
+    gcs_storage: Literal["memory", "rocksdb"] = "memory"
+    driver_on: str = "head"
     ray_version: str | None = None
     base_image: str = "debian:bookworm-slim"
     ray_environment: dict[str, str] = Field(default_factory=dict)
@@ -109,6 +112,15 @@ class ClusterSpec(Value):
         """The most workers the cluster may have, of all types together."""
         return min(self.max_workers, sum(node_type.max_workers for node_type in self.node_types.values()))
 
+    def edited(self, edit: ConfigChanged) -> ClusterSpec:
+        """The cluster with what an edit of the autoscaler's configuration has put in force."""
+        types = {
+            name: self.node_types.get(name, NodeType(resources=kind.resources)).model_copy(update=dict(kind))
+            for name, kind in edit.node_types.items()
+        }
+        totals = {"max_workers": edit.max_workers, "idle_timeout_s": edit.idle_timeout_s}
+        return self.model_copy(update={**totals, "node_types": types})
+
     def idle_timeout_of(self, node_type: str) -> float:
         """How many seconds a worker of this type stays idle before the autoscaler ends it."""
         kind = self.node_types.get(node_type)
@@ -119,6 +131,12 @@ class ClusterSpec(Value):
     def _possible(self) -> ClusterSpec:
         if "head" in self.node_types:
             raise ValueError("a node type cannot be called 'head'")
+        if self.driver_on != "head":
+            kind = self.node_types.get(self.driver_on)
+            if kind is None or not kind.min_workers:
+                raise ValueError(
+                    f"driver_on {self.driver_on!r} must be 'head', or a node type with min_workers of at least 1"
+                )
         if self.min_workers > self.max_workers:
             raise ValueError(
                 f"the node types' min_workers add up to {self.min_workers}, above max_workers {self.max_workers}"

@@ -85,19 +85,21 @@ def _say(cause: Cause, *, likely: bool, summary: str, evidence: Sequence[Record]
     return Diagnosis(cause=cause, confidence="likely" if likely else "possible", summary=summary, evidence=seqs)
 
 
-def requested_and_allocated(facts: Facts, sample: ClusterSampled) -> str:
+def requested_and_allocated(facts: Facts, sampled: Record) -> str:
     """What is asked for beside what is there, of the same moment and in the same units."""
+    sample, cluster = sampled.event, facts.cluster_at(sampled.t_s)
+    assert isinstance(sample, ClusterSampled)
     asked: Counter[str] = Counter()
     for demand in sample.demands:
         asked[describe(demand.shape)] += demand.count
     there = Counter(view.node_type for view in live_workers(sample))
-    types = ", ".join(f"{name} {there[name]}/{kind.max_workers}" for name, kind in facts.cluster.node_types.items())
+    types = ", ".join(f"{name} {there[name]}/{kind.max_workers}" for name, kind in cluster.node_types.items())
     requested = ", ".join(f"{count} x {shape}" for shape, count in sorted(asked.items())) or "nothing"
     free: Counter[str] = Counter()
     for view in live_workers(sample):
         free.update(view.available)
     left = describe({name: amount for name, amount in free.items() if amount > 0})
-    size = f"{len(live_workers(sample))} of {facts.cluster.worker_limit} workers"
+    size = f"{len(live_workers(sample))} of {cluster.worker_limit} workers"
     return f"requested and waiting: {requested}; allocated: {size} ({types}), free on them {left}"
 
 
@@ -110,29 +112,27 @@ def _resources(facts: Facts, failed: dict[str, Verdict]) -> list[Diagnosis]:
         return []
     if broken := broken_promises(facts):
         # What such nodes leave waiting looks like demand that is infeasible, or waits at the maximum.
-        return [_misconfigured(facts, failed, broken, samples[-1][1])]
+        return [_misconfigured(facts, failed, broken, samples[-1][0])]
     unfit = _unfit(facts, failed, samples)
     return [*unfit, *_capped(facts, failed, samples, likely=not unfit)]
 
 
-def _misconfigured(
-    facts: Facts, failed: dict[str, Verdict], broken: Sequence[Broken], sample: ClusterSampled
-) -> Diagnosis:
+def _misconfigured(facts: Facts, failed: dict[str, Verdict], broken: Sequence[Broken], sampled: Record) -> Diagnosis:
     return _say(
         "resources",
         likely="scale_up_converges" in failed,
         summary=f"nodes are configured otherwise than the autoscaler believes: {first_of(broken)};"
-        f" {requested_and_allocated(facts, sample)}",
+        f" {requested_and_allocated(facts, sampled)}",
         evidence=[record for one in broken for record in one.evidence],
     )
 
 
 def _unfit(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled]) -> list[Diagnosis]:
-    unfit = [(r, s) for r, s in samples if wanted(s, facts.cluster).unfit or s.infeasible]
+    unfit = [(r, s) for r, s in samples if wanted(s, facts.cluster_at(r.t_s)).unfit or s.infeasible]
     if not unfit:
         return []
     record, sample = unfit[-1]
-    shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster).unfit)
+    shapes = ", ".join(describe(d.shape) for d in wanted(sample, facts.cluster_at(record.t_s)).unfit)
     what = f"demand {shapes}" if shapes else "demand the autoscaler calls infeasible"
     to_the_end = record.seq == samples[-1][0].seq and len(unfit) > 1
     stuck = bool(failed.keys() & {"job_completes", "scale_up_converges", "stayed_live"})
@@ -141,24 +141,24 @@ def _unfit(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled])
             "resources",
             likely=stuck and to_the_end,
             summary=f"{what} fits no node type at {record.t_s:.1f} s{', to the end' if to_the_end else ''};"
-            f" {requested_and_allocated(facts, sample)}",
+            f" {requested_and_allocated(facts, record)}",
             evidence=[unfit[0][0], record],
         )
     ]
 
 
 def _capped(facts: Facts, failed: dict[str, Verdict], samples: Sequence[Sampled], *, likely: bool) -> list[Diagnosis]:
-    capped = [(r, s) for r, s in samples if (asked := wanted(s, facts.cluster)).capped and not asked.least]
+    capped = [(r, s) for r, s in samples if (asked := wanted(s, facts.cluster_at(r.t_s))).capped and not asked.least]
     if len(capped) <= len(samples) / 2 or not failed.keys() & {"job_completes", "stayed_live"}:
         return []
-    record, sample = max(capped, key=lambda pair: wanted(pair[1], facts.cluster).capped)
+    record, _ = max(capped, key=lambda pair: wanted(pair[1], facts.cluster_at(pair[0].t_s)).capped)
     slow = "job_completes" in failed and "stayed_live" not in failed
     return [
         _say(
             "resources",
             likely=slow and likely,
             summary=f"demand waited at the maximum of workers in {len(capped)} of {len(samples)} samples;"
-            f" {requested_and_allocated(facts, sample)}",
+            f" {requested_and_allocated(facts, record)}",
             evidence=[capped[0][0], record, capped[-1][0]],
         )
     ]
@@ -200,9 +200,7 @@ def _worst_rise(facts: Facts) -> Rise | None:
 def _slow_rise(facts: Facts, rise: Rise) -> list[Diagnosis]:
     """Where the time went: demand seen -> launching -> started -> joined."""
     own = [one for one in launches(facts) if rise.from_s - _SAMPLE_LAG_S <= one.launching.t_s <= rise.to_s]
-    sample = rise.last.event
-    assert isinstance(sample, ClusterSampled)
-    aligned = requested_and_allocated(facts, sample)
+    aligned = requested_and_allocated(facts, rise.last)
     evidence = [rise.first, rise.last, *(one.launching for one in own)]
     if not own:
         told = f"in {rise.duration_s:.1f} s it asked for no launch, though {rise.size} workers were wanted; {aligned}"

@@ -168,6 +168,26 @@ class NodeDied(Value):
     ray_node_id: str
 
 
+class TypeInForce(Value):
+    """What the autoscaler's configuration says of one node type."""
+
+    resources: Resources
+    min_workers: int
+    max_workers: int
+    idle_timeout_s: float | None = None
+
+
+class ConfigChanged(Value):
+    """The autoscaler's configuration was edited, by the effect or to undo it; all that is in force from now on."""
+
+    kind: Literal["config.changed"] = "config.changed"
+    effect: str
+    undone: bool
+    max_workers: int
+    idle_timeout_s: float
+    node_types: dict[str, TypeInForce]
+
+
 class NodeView(Value):
     """One node as the GCS sees it."""
 
@@ -454,6 +474,7 @@ Event: TypeAlias = Annotated[
     | NodeTerminated
     | NodeJoined
     | NodeDied
+    | ConfigChanged
     | ClusterSampled
     | AutoscalerLogged
     | HostSampled

@@ -16,7 +16,7 @@ from chaos.events import CloudAnsweredWrong, Outcome, RunOpened
 from chaos.history import History
 from chaos.value import Value
 
-ActsOn: TypeAlias = Literal["nodes", "launches", "cloud", "head", "driver"]
+ActsOn: TypeAlias = Literal["nodes", "launches", "cloud", "cluster", "head", "driver"]
 """What a fault hits: the nodes its target chooses; or, without a target, launches, the head, the job's driver."""
 
 
@@ -92,7 +92,7 @@ class Fault(Value, ABC):
     duration and is healed; `effect_within_s` bounds how long after the injection (for faults of the Cloud and its
     launches: after the healing) the effect may still show, `measure_within_s` how long `measure_before` may take.
     `fatal_to` are the mainstays that it ends when it hits them: a system that has nothing to bring them back is not
-    expected to survive that.
+    expected to survive that. One that `restarts_head` takes every driver on the head with it.
     """
 
     name: ClassVar[str]
@@ -101,6 +101,7 @@ class Fault(Value, ABC):
     shapes: ClassVar[tuple[str, ...]] = ()
     acts_on: ClassVar[ActsOn]
     lasts: ClassVar[bool]
+    restarts_head: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 30.0
     measure_within_s: ClassVar[float] = 2.0
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ()

@@ -39,6 +39,12 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("compose", "EndsProcesses"): (Form("SIGTERM, and later the same command again"),),
     ("compose", "GivesNotice"): (Form("Ray's drain notice or SIGTERM, and the container is killed"),),
     ("compose", "RestartsNodes"): (Form("the container is killed and started again"),),
+    ("local", "FaultsRpcs"): (Form("Ray's own RPC chaos, in the environment of nodes that start"),),
+    ("local", "RestartsHead"): (Form("the head's processes are killed and started again"),),
+    ("local", "ChangesConfiguration"): (Form("the autoscaler's configuration file is edited"),),
+    ("compose", "FaultsRpcs"): (Form("Ray's own RPC chaos, in the environment of nodes that start"),),
+    ("compose", "RestartsHead"): (Form("the head's container is killed and started again"),),
+    ("compose", "ChangesConfiguration"): (Form("the autoscaler's configuration file is edited"),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
         Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),

@@ -176,8 +176,34 @@ class Outage(Value):
     stream: str = ""
 
 
+class ConfigChange(Value):
+    """What the autoscaler's configuration says of one node type or, without one, of the cluster; None: as it was.
+
+    A type that the cluster has not is added; one that is `removed` is no longer there.
+    """
+
+    kind: Literal["config_change"] = "config_change"
+    node_type: str | None = None
+    min_workers: int | None = Field(default=None, ge=0)
+    max_workers: int | None = Field(default=None, ge=0)
+    idle_timeout_s: float | None = Field(default=None, gt=0.0)
+    resources: dict[str, float] | None = Field(default=None, min_length=1)
+    removed: bool = False
+
+
+class RpcFault(Value):
+    """On nodes that start while it is in force, calls of these methods of Ray (`*`: of all others) fail or run late."""
+
+    kind: Literal["rpc_fault"] = "rpc_fault"
+    methods: tuple[str, ...] = Field(min_length=1)
+    request_failure_percent: int = Field(default=0, ge=0, le=100)
+    response_failure_percent: int = Field(default=0, ge=0, le=100)
+    min_delay_ms: int = Field(default=0, ge=0)
+    max_delay_ms: int = Field(default=0, ge=0)
+
+
 NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | StoppedProcesses | EndedProcess | EndingNode
 LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
 AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage
-CloudHarm: TypeAlias = LaunchHarm | AnswerHarm
+CloudHarm: TypeAlias = LaunchHarm | AnswerHarm | ConfigChange | RpcFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

@@ -88,6 +88,8 @@ class Injection(Frame):
             raise ValueError(f"{fault.name} happens at once: duration_s has no meaning")
         if fault.acts_on == "nodes" and self.target is None:
             raise ValueError(f"{fault.name} needs a target: w1, oldest, newest, random, all or head")
+        if fault.acts_on == "cluster" and self.target is not None:
+            raise ValueError(f"{fault.name} acts on the cluster as a whole: it takes no target")
         if fault.acts_on == "launches" and self.target is not None:
             raise ValueError(f"{fault.name} acts on launches, not on nodes: use node_type instead of target")
         if fault.acts_on == "cloud" and self.target is not None:

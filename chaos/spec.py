@@ -143,6 +143,13 @@ def _possible(spec: RunSpec) -> None:
                 raise Misplaced(
                     ("schedule", "injections", place), unknown_name("node type", node_type, spec.cluster.node_types)
                 )
+        cluster = spec.cluster
+        if injection.fault.restarts_head and (cluster.gcs_storage == "memory" or cluster.driver_on == "head"):
+            raise Misplaced(
+                ("schedule", "injections", place),
+                f"{injection.fault.name} ends what lives on the head: give cluster.gcs_storage: rocksdb, for what its"
+                " GCS knows, and cluster.driver_on a node type with min_workers, for the driver",
+            )
         if injection.at_s is not None and injection.at_s >= spec.deadline_s:
             raise Misplaced(
                 ("schedule", "injections", place, "at_s"),

@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from chaos.fault import Fault
+from faults.change_idle_timeout import ChangeIdleTimeout
+from faults.change_limits import ChangeLimits
+from faults.change_node_types import ChangeNodeTypes
 from faults.cloud_outage import CloudOutage
 from faults.delay_launch import DelayLaunch
+from faults.delay_rpcs import DelayRpcs
 from faults.delay_terminate import DelayTerminate
 from faults.duplicate_launch import DuplicateLaunch
 from faults.fail_launch import FailLaunch
+from faults.fail_rpcs import FailRpcs
 from faults.fail_terminate import FailTerminate
 from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
 from faults.kill_autoscaler import KillAutoscaler
@@ -30,6 +35,7 @@ from faults.pause_gcs import PauseGcs
 from faults.pause_node import PauseNode
 from faults.pause_process import PauseProcess
 from faults.preempt_node import PreemptNode
+from faults.restart_head import RestartHead
 from faults.restart_node import RestartNode
 from faults.slow_join import SlowJoin
 from faults.stale_listing import StaleListing
@@ -77,6 +83,12 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             GpuLost,
             GpuHang,
             GpuSlow,
+            ChangeLimits,
+            ChangeIdleTimeout,
+            ChangeNodeTypes,
+            FailRpcs,
+            DelayRpcs,
+            RestartHead,
         )
     }
 )

@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
+    ChangesConfiguration,
     EndsProcesses,
     FaultsAnswers,
     FaultsDevices,
     FaultsLaunches,
+    FaultsRpcs,
     GivesNotice,
     KillsNodes,
     Node,
     NodeProcess,
     PathMeasurement,
     PausesNodes,
+    RestartsHead,
     RestartsNodes,
+    RpcFaultsSeen,
     ShapesNetworks,
     SignalsProcesses,
     UndoesEffects,
@@ -33,6 +37,7 @@ from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import (
     AnswerHarm,
     CloudHarm,
+    ConfigChange,
     DeviceFault,
     EndedProcess,
     EndingNode,
@@ -40,6 +45,7 @@ from chaos.harm import (
     LaunchHarm,
     NetworkShape,
     Role,
+    RpcFault,
 )
 from chaos.history import History, Recorder
 
@@ -172,6 +178,9 @@ class FakeCluster:
         self.executed: list[tuple[str, tuple[str, ...], dict[str, str]]] = []
         self.data = Path()
         self.seen: dict[str, list[Effect]] = {}
+        self.changes: dict[str, ConfigChange] = {}
+        self.rpc_faults: dict[str, RpcFault] = {}
+        self.rpcs_seen: dict[str, RpcFaultsSeen] = {}
 
     def named(self, method: str) -> list[tuple[str, ...]]:
         """The calls of one method, without its name."""
@@ -308,6 +317,30 @@ class FakeCluster:
         self._live(node)
         self.effects[effect_id] = (node, False, None, None)
 
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """Notes the change."""
+        await self._called("change_configuration", effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = ("", False, None, None)
+        self.changes[effect_id] = change
+
+    async def configuration_was_read(self) -> bool:
+        """At once, unless harmless."""
+        return not self.harmless
+
+    async def restart_head(self) -> None:
+        """Noted."""
+        await self._called("restart_head")
+
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Notes the fault."""
+        await self._called("fault_rpcs", effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = ("", False, None, None)
+        self.rpc_faults[effect_id] = fault
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """What a test says is seen."""
+        return self.rpcs_seen.get(node)
+
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Notes the shape."""
         await self._called("shape_network", node, effect_id, f"{lease_s:g}")
@@ -355,6 +388,9 @@ CAPABILITIES: tuple[type, ...] = (
     FaultsAnswers,
     FaultsDevices,
     ShapesNetworks,
+    FaultsRpcs,
+    ChangesConfiguration,
+    RestartsHead,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

@@ -232,6 +232,18 @@ def test_an_injection_that_cannot_be_is_refused_before_anything_starts(injection
     assert says in message
 
 
+def test_a_head_is_restarted_only_where_its_gcs_and_the_driver_outlive_it() -> None:
+    kinds = "{gpu: {resources: {CPU: 2, GPU: 1}}, cpu: {resources: {CPU: 1}, min_workers: 1}}"
+    schedule = "schedule:\n  - {fault: restart_head, at_s: 1}\n"
+    for own in ("", ", gcs_storage: rocksdb", ", driver_on: cpu"):
+        message = wrong(f"cluster: {{node_types: {kinds}{own}}}\n{schedule}")
+        assert message.startswith("my.yaml:3:5: at schedule.injections.0: restart_head ends what lives on the head")
+    parse(f"cluster: {{node_types: {kinds}, gcs_storage: rocksdb, driver_on: cpu}}\n{schedule}", CATALOGUE)
+    assert "driver_on 'gpu' must be 'head', or a node type with min_workers" in wrong(
+        f"cluster: {{node_types: {kinds}, driver_on: gpu}}\n"
+    )
+
+
 def test_demand_no_node_type_can_hold_is_refused() -> None:
     message = wrong("cluster:\n  node_types:\n    small: {resources: {CPU: 1}}\n")
     assert message.startswith("my.yaml:2:3: at cluster.node_types: the workload asks for {'GPU': 1.0} at once")

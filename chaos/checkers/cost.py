@@ -12,8 +12,14 @@ time to be over**,
   - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request;
+  - for such a fault: where the GCS fell silent while it was in force, the moment it answered again, at most the time a
+    head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
   batch that a victim had begun and never finished.
+
+An injection that edits the autoscaler's configuration (`config.changed`) slows the job for as long as it is in force,
+like any other. But how the cluster scales is then judged by the configuration in force: for that, each edit and its
+undoing explain only the recovery after it, in which the autoscaler reads and follows it.
 
 The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
@@ -34,6 +40,7 @@ from chaos.events import (
     BatchCompleted,
     BatchInvoked,
     ClusterSampled,
+    ConfigChanged,
     FaultHealed,
     FaultInjected,
     FaultProbed,
@@ -46,6 +53,8 @@ from chaos.events import (
 from chaos.history import Record
 
 _CLOCK_SLIP_S = 0.5
+# How long after the GCS fell silent the first sample says so.
+_SILENCE_SEEN_S = 5.0
 _SECONDS_IN = {"s": 1.0, "ms": 0.001}
 
 S = TypeVar("S", bound=Span)
@@ -87,15 +96,15 @@ def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> 
     return cost_s
 
 
-def least_explained(facts: Facts, windows: Sequence[S]) -> tuple[S, float]:
+def least_explained(facts: Facts, windows: Sequence[S], *, scaling: bool = False) -> tuple[S, float]:
     """The window with the most time the faults do not explain, and how many seconds of it they do."""
-    spans = explained(facts)
+    spans = explained(facts, scaling=scaling)
     costs_s = [faults_cost_s(spans, from_s=window.from_s, to_s=window.to_s) for window in windows]
     return max(zip(windows, costs_s, strict=True), key=lambda pair: pair[0].duration_s - pair[1])
 
 
-def explained(facts: Facts) -> tuple[Explained, ...]:
-    """The interval each injection explains, by start."""
+def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
+    """The interval each injection explains, by start; of its edits for `scaling`, only what following each takes."""
     recovery_s = facts.cluster.update_interval_s + _join_s(facts)
     lost = losses(facts)
     found = []
@@ -103,8 +112,13 @@ def explained(facts: Facts) -> tuple[Explained, ...]:
         if _showed_nothing(facts, event.injection):
             continue
         in_force_to_s = _in_force_to_s(facts, event)
+        edited = [r for r, edit in facts.history.of(ConfigChanged) if edit.effect == event.effect_id]
+        if scaling and edited:
+            found += [Explained(event.injection, event.fault, r.t_s, r.t_s + recovery_s, r) for r in edited]
+            continue
         own = [loss for loss in lost if loss.injection == event.injection]
-        end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *_late_launches_s(facts, event, in_force_to_s)])
+        late_s = [*_late_launches_s(facts, event, in_force_to_s), *_silence_s(facts, event, in_force_to_s)]
+        end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *late_s])
         # On a victim that lives, a process may have died with what it ran.
         broken_off = [(loss.node, loss.lost_s) for loss in own] + [(node, event.applied_s) for node in event.victims]
         redo_s = max((_unfinished_s(facts, node, at_s) for node, at_s in broken_off), default=0.0)
@@ -179,6 +193,18 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
     return ends
 
 
+def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:
+    """When the GCS answered again that fell silent by a fault that may have hit it."""
+    if event.victims and "head" not in event.victims:
+        return []
+    samples = in_time(facts.history.of(ClusterSampled, since_s=event.applied_s))
+    silent_s = [r.t_s for r, s in samples if not s.reachable and r.t_s <= in_force_to_s + _SILENCE_SEEN_S]
+    if not silent_s:
+        return []
+    limit_s = in_force_to_s + facts.cluster.start_limit_s
+    return [min(limit_s, next((r.t_s for r, s in samples if s.reachable and r.t_s > silent_s[-1]), limit_s))]
+
+
 def _asked_s(facts: Facts, injection: str) -> float:
     return max(
         (
@@ -222,7 +248,7 @@ def _was_retired(facts: Facts, views: list[tuple[float, NodeView]], at_s: float)
     if not before:
         return False
     last = before[-1]
-    limit_s = facts.cluster.idle_timeout_of(last.node_type)
+    limit_s = facts.cluster_at(at_s).idle_timeout_of(last.node_type)
     return last.status == "draining" or (last.status == "idle" and last.idle_s >= limit_s - 2.0)
 
 

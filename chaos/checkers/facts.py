@@ -12,6 +12,7 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.events import (
     BaselineKnown,
     ClusterSampled,
+    ConfigChanged,
     FaultDue,
     FaultInjected,
     FaultProbed,
@@ -64,7 +65,8 @@ class Facts:
 
     `load_from_s` and `load_to_s` are when the workload's driver started and ended; where it did not end, `load_to_s` is
     None. `blow` is the first injection that the job was not expected to survive, where one struck. `cut` says why the
-    run did not go to its end, or is empty.
+    run did not go to its end, or is empty. `cluster` is what the run began with; `edits` are what each edit of the
+    autoscaler's configuration made of it, from its moment on.
     """
 
     history: History
@@ -78,12 +80,25 @@ class Facts:
     outcome: str
     blow: Blow | None
     cut: str
+    edits: tuple[tuple[float, ClusterSpec], ...] = ()
 
     @property
     def watched_to_s(self) -> float:
         """Until when the cluster was left alone: the phase `stopping`, else the end of the history."""
         stopping = [r.t_s for r, e in self.history.of(PhaseBegan) if e.phase == "stopping"]
         return min(stopping, default=max((r.t_s for r in self.history), default=0.0))
+
+    def cluster_at(self, t_s: float) -> ClusterSpec:
+        """The cluster as the autoscaler's configuration had it at a moment."""
+        return next((cluster for from_s, cluster in reversed(self.edits) if from_s <= t_s), self.cluster)
+
+    def clusters_since(self, from_s: float, to_s: float) -> list[ClusterSpec]:
+        """Each state the configuration had within these times."""
+        return [self.cluster_at(from_s), *(cluster for t_s, cluster in self.edits if from_s < t_s <= to_s)]
+
+    def edited_s(self, t_s: float) -> float:
+        """When the configuration in force at a moment began to be in force."""
+        return max((from_s for from_s, _ in self.edits if from_s <= t_s), default=float("-inf"))
 
     @property
     def is_faulty(self) -> bool:
@@ -150,6 +165,7 @@ def facts_of(history: History) -> Facts | str:
         outcome=finished[1].outcome if finished else "",
         blow=_blow(history, load_to_s=finished[0].t_s if finished else None),
         cut=_cut(history),
+        edits=tuple((record.t_s, cluster.edited(edit)) for record, edit in in_time(history.of(ConfigChanged))),
     )
 
 

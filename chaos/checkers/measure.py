@@ -91,7 +91,7 @@ def rises(facts: Facts) -> list[Rise]:
     for record, sample in facts.load_samples():
         last = record
         present = len(live_workers(sample))
-        least = wanted(sample, facts.cluster).least
+        least = wanted(sample, facts.cluster_at(record.t_s)).least
         size = present + least
         if current is None:
             if least:
@@ -170,7 +170,7 @@ def descent(facts: Facts) -> Descent | None:
         return None
     settled: Record | None = None
     for record, sample in reversed(after):
-        if not at_minimum(sample, facts.cluster):
+        if not at_minimum(sample, facts.cluster_at(record.t_s)):
             break
         settled = record
     return Descent(finished[0], settled, after[-1][0])

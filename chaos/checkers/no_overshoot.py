@@ -46,7 +46,8 @@ class NoOvershoot(Property):
     Assumes that instances are what Ray's limits are about, so pending, running and paused ones count, and not those on
     their way out: stopping, draining, declared dead, or gone within an update of the autoscaler (a replacement may
     overlap with what it replaces). Instances that the Cloud made without being asked (a duplicated launch) do not count
-    here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit.
+    here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit. Limits are those of the
+    configuration in force; after an edit those before it are allowed for `overshoot_s`.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
     (at most: each shape packed alone). A launch beyond that is surplus until it ends, or demand and workers in use
@@ -69,6 +70,7 @@ class NoOvershoot(Property):
             return above
         lasting = [*_surplus_launches(facts, samples, instances), *_surplus_idle(facts, samples)]
         bound_s = facts.bounds.overshoot_s
+        allowed = max(cluster.worker_limit for cluster in (facts.cluster, *(cluster for _, cluster in facts.edits)))
         peak = max(len(_counted(sample, record.t_s, instances)) for record, sample in samples)
         if lasting:
             worst_s, told, evidence = max(lasting, key=lambda one: one[0])
@@ -76,7 +78,7 @@ class NoOvershoot(Property):
                 return self.verdict("fail", told, evidence, measured=worst_s, bound=bound_s, unit="s")
             return self.verdict(
                 "pass",
-                f"at most {peak} of {facts.cluster.worker_limit} workers; {told}",
+                f"at most {peak} of {allowed} workers; {told}",
                 evidence,
                 measured=worst_s,
                 bound=bound_s,
@@ -84,7 +86,7 @@ class NoOvershoot(Property):
             )
         return self.verdict(
             "pass",
-            f"at most {peak} of {facts.cluster.worker_limit} workers, none beyond what demand explained",
+            f"at most {peak} of {allowed} workers, none beyond what demand explained",
             [samples[0][0], samples[-1][0]],
             measured=0.0,
             bound=bound_s,
@@ -94,13 +96,13 @@ class NoOvershoot(Property):
     def _above_limits(
         self, facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
     ) -> Verdict | None:
-        limits = {name: kind.max_workers for name, kind in facts.cluster.node_types.items()}
         for record, sample in samples:
+            most, limits = _limits(facts, record.t_s)
             counted = _counted(sample, record.t_s, instances)
             counts = Counter(one.node_type for one in counted)
             over = next((name for name, limit in limits.items() if counts[name] > limit), None)
-            if len(counted) > facts.cluster.max_workers or over is not None:
-                limit = facts.cluster.max_workers if over is None else limits[over]
+            if len(counted) > most or over is not None:
+                limit = most if over is None else limits[over]
                 number = len(counted) if over is None else counts[over]
                 names = ", ".join(one.node for one in counted)
                 return self.verdict(
@@ -113,6 +115,15 @@ class NoOvershoot(Property):
                     unit="workers",
                 )
         return None
+
+
+def _limits(facts: Facts, at_s: float) -> tuple[int, dict[str, int]]:
+    """The most workers allowed at a moment, in all and of each type: those of an edit hold `overshoot_s` after it."""
+    clusters = facts.clusters_since(at_s - facts.bounds.overshoot_s, at_s)
+    names = {name for cluster in (facts.cluster, *clusters) for name in cluster.node_types}
+    types = [cluster.node_types for cluster in clusters]
+    of_type = {name: max(kinds[name].max_workers if name in kinds else 0 for kinds in types) for name in names}
+    return max(cluster.max_workers for cluster in clusters), of_type
 
 
 def _instances(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> dict[str, _Instance]:
@@ -151,7 +162,7 @@ def _surplus_launches(
     """How long each launch stayed that no demand explained, with what to tell and the evidence."""
     answered = [(record, sample) for record, sample in samples if sample.reachable]
     times = [record.t_s for record, _ in answered]
-    most = [wanted(sample, facts.cluster).most for _, sample in answered]
+    most = [wanted(sample, facts.cluster_at(record.t_s)).most for record, sample in answered]
     sizes = [len(live_workers(sample)) + more for (_, sample), more in zip(answered, most, strict=True)]
     used = [
         sum(view.status != "idle" for view in live_workers(sample)) + more
@@ -191,12 +202,13 @@ def _there_at(at_s: float, instances: dict[str, _Instance]) -> int:
 
 def _surplus_idle(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple[float, str, list[Record]]]:
     """How much longer than its timeout a needless worker stayed, less what the faults explain of that time."""
-    spans = explained(facts)
+    spans = explained(facts, scaling=True)
     worst: dict[str, tuple[float, str, list[Record]]] = {}
     for record, sample in samples:
-        for node in needless(sample, facts.cluster, idle_longer_by_s=facts.bounds.overshoot_s):
+        cluster = facts.cluster_at(record.t_s)
+        for node in needless(sample, cluster, idle_longer_by_s=facts.bounds.overshoot_s):
             view = next(view for view in sample.nodes if view.node == node)
-            over_s = view.idle_s - facts.cluster.idle_timeout_of(view.node_type)
+            over_s = min(view.idle_s - cluster.idle_timeout_of(view.node_type), record.t_s - facts.edited_s(record.t_s))
             over_s -= faults_cost_s(spans, from_s=record.t_s - over_s, to_s=record.t_s)
             if over_s > worst.get(node, (0.0,))[0]:
                 told = f"{node} stayed {over_s:.1f} s beyond its idle timeout with nothing to keep it"

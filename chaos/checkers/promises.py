@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chaos.checkers.facts import Facts
 from chaos.demand import describe, live_workers
-from chaos.events import NodeJoined, Resources
+from chaos.events import NodeJoined, NodeLaunching, Resources
 from chaos.history import Record
 
 # Samples leave these out: Ray measures them on each node.
@@ -37,11 +37,12 @@ class Broken:
 def broken_promises(facts: Facts) -> list[Broken]:
     """Every such worker of the run, in the order in which demand first waited for what it lacks."""
     found: dict[str, Broken] = {}
+    asked = {event.node: record.t_s for record, event in facts.history.of(NodeLaunching)}
     joined = {event.node: record for record, event in facts.history.of(NodeJoined)}
     for record, sample in facts.load_samples():
         waiting = [demand.shape for demand in sample.demands if demand.count > 0]
         for view in live_workers(sample):
-            kind = facts.cluster.node_types.get(view.node_type)
+            kind = facts.cluster_at(asked.get(view.node, float("-inf"))).node_types.get(view.node_type)
             if view.node in found or kind is None:
                 continue
             promised = {name: amount for name, amount in kind.resources.items() if name not in _NOT_RECORDED}

@@ -27,7 +27,7 @@ def watch_at_least_s(history: History) -> float | None:
     facts = facts_of(history)
     if isinstance(facts, str) or facts.load_to_s is None:
         return None
-    cost_s = faults_cost_s(explained(facts), from_s=facts.load_to_s, to_s=float("inf"))
+    cost_s = faults_cost_s(explained(facts, scaling=True), from_s=facts.load_to_s, to_s=float("inf"))
     return scale_down_bound_s(facts, faults_cost_s=cost_s)
 
 
@@ -55,7 +55,7 @@ class ScaleDownConverges(Property):
         last = way.settled or way.last
         evidence = [way.began, last]
         took_s, minimum = way.duration_s, facts.cluster.min_workers
-        cost_s = faults_cost_s(explained(facts), from_s=way.began.t_s, to_s=last.t_s)
+        cost_s = faults_cost_s(explained(facts, scaling=True), from_s=way.began.t_s, to_s=last.t_s)
         bound_s = scale_down_bound_s(facts, faults_cost_s=cost_s)
         unproven = ""
         if way.settled is None:

@@ -35,7 +35,7 @@ class ScaleUpConverges(Property):
         found = rises(facts)
         if not found:
             return self._never_short(facts)
-        worst, cost_s = least_explained(facts, found)
+        worst, cost_s = least_explained(facts, found, scaling=True)
         met = any(rise.grew and not rise.open for rise in found)
         return self.timed(
             f"slowest of {len(found)} rise(s) of demand: {worst.size} worker(s) wanted,"
@@ -61,10 +61,10 @@ class ScaleUpConverges(Property):
     def _never_short(self, facts: Facts) -> Verdict:
         samples = facts.load_samples()
         record, sample = next((r, s) for r, s in samples if any(d.count > 0 for d in s.demands))
-        unfit = [d for _, s in samples for d in wanted(s, facts.cluster).unfit]
-        if unfit and all(len(wanted(s, facts.cluster).unfit) == len(s.demands) for _, s in samples if s.demands):
+        unfit = [(s, wanted(s, facts.cluster_at(r.t_s)).unfit) for r, s in samples if s.demands]
+        if all(len(left) == len(s.demands) for s, left in unfit):
             return self.verdict("inconclusive", "all demand seen fits no node type of this cluster", [record])
-        if len(live_workers(sample)) == facts.cluster.worker_limit:
+        if len(live_workers(sample)) == facts.cluster_at(record.t_s).worker_limit:
             return self.verdict(
                 "pass", "the cluster had its maximum of workers before demand came, and kept it", [record]
             )

@@ -75,6 +75,10 @@ class CloudClient:
         """Ends all of a node, and starts it anew."""
         await self._call("POST", f"/nodes/{node}/restart")
 
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again."""
+        await self._call("POST", "/head/restart")
+
     async def apply(self, harm: NodeHarm | CloudHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Puts harm in force, on a node or on the Cloud itself, until undone or the lease ends."""
         body = {"lease_s": lease_s, "node": node, "harm": harm.model_dump(mode="json")}
@@ -84,6 +88,14 @@ class CloudClient:
         """Measures a path between two nodes."""
         body = {"source": source, "destination": destination, "transfer_kib": transfer_kib}
         return PathMeasurement.model_validate(await self._call("POST", "/path", body))
+
+    async def rpc_faults_of(self, node: str) -> dict[str, str]:
+        """The RPC faults a node's raylet was started with: variables of its environment."""
+        return dict((await self._call("GET", f"/nodes/{node}/rpc_faults"))["environment"])
+
+    async def configuration_was_read(self) -> bool:
+        """Whether the autoscaler's configuration has been read since it was last edited."""
+        return bool((await self._call("GET", "/configuration"))["read"])
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""

@@ -11,38 +11,50 @@ import structlog
 
 from chaos.cloud.answers import Answers, Deviations
 from chaos.cloud.config import CloudConfig
-from chaos.cloud.driver import NodeDriver
+from chaos.cloud.configuring import ConfigurationFile, Configuring
+from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
 from chaos.cloud.node_processes import NodeProcesses
+from chaos.cloud.rpc_faults import carried, environment_for
 from chaos.cluster import PathMeasurement
-from chaos.harm import CloudHarm, NodeHarm
+from chaos.cluster_spec import ClusterSpec
+from chaos.harm import CloudHarm, NodeHarm, RpcFault
 
 
 class Cloud:
     """Instances of one cluster, the leases of harm done to them, and of the cluster itself."""
 
     def __init__(
-        self, config: CloudConfig, driver: NodeDriver, *, state: StateFile, journal: Journal, launch_for: LaunchFor
+        self,
+        config: CloudConfig,
+        driver: NodeDriver,
+        *,
+        state: StateFile,
+        journal: Journal,
+        launch_for: LaunchFor,
+        configuration: ConfigurationFile,
     ) -> None:
         self._driver = driver
+        self._mark = config.mark
         self._ledger = Ledger(state)
         self.journal = journal
         self._deviations = Deviations(journal)
         self.answers = Answers(self._ledger, self._deviations)
-        self._harming = Harming(self._ledger, driver, lifted=self._lifted)
+        self._configuring = Configuring(config.spec, self._ledger, journal, configuration)
+        self._harming = Harming(self._ledger, driver, enforcers=(self._configuring,), lifted=self._lifted)
         self.processes = NodeProcesses(self._ledger, driver)
         self._launching = Launching(
-            config,
+            lambda: self.spec.node_types,
             self._ledger,
             driver,
             self._harming,
             journal,
             self._deviations,
-            launch_for=launch_for,
+            launch_for=self._with_rpc_faults(launch_for),
             spawn=self._spawn,
         )
         self._tasks: set[asyncio.Task[None]] = set()
@@ -55,6 +67,15 @@ class Cloud:
     def instances(self) -> list[Instance]:
         """All instances that are not terminated, the head first."""
         return self._ledger.instances()
+
+    @property
+    def spec(self) -> ClusterSpec:
+        """The cluster as the changes of its configuration in force make it."""
+        return self._configuring.spec
+
+    def configuration_was_read(self) -> bool:
+        """Whether the autoscaler's configuration has been read since it was last edited."""
+        return self._configuring.was_read()
 
     def view(self, instance: Instance) -> Literal["pending", "running", "paused", "stopping"]:
         """The instance's state as a reader of the history knows it."""
@@ -71,6 +92,15 @@ class Cloud:
     async def start_head(self) -> Instance:
         """Adopts or starts the head."""
         return await self._launching.start_head()
+
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again at its address.
+
+        Raises:
+            InjectionError: it had ended by itself.
+            ClusterError: it did not start again.
+        """
+        await self._launching.restart_head()
 
     async def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.
@@ -132,7 +162,20 @@ class Cloud:
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
-        return await self._driver.harm_seen(self._ledger.instances)
+        seen = await self._driver.harm_seen(self._ledger.instances)
+        faulty = await asyncio.to_thread(carried, self._mark)
+        own = self.spec.ray_environment.items()
+        still = [item.node for item in self._ledger.running() if faulty.get(item.instance, {}).items() - own]
+        return (*seen, *(f"{node}: started with RPC faults" for node in still))
+
+    async def rpc_faults_of(self, node: str) -> dict[str, str]:
+        """The RPC faults a node's raylet was started with, as Ray takes them: variables of its environment.
+
+        Raises:
+            InjectionError: no such live node.
+        """
+        instance = self._ledger.live(node).instance
+        return (await asyncio.to_thread(carried, self._mark)).get(instance, {})
 
     # -- the cluster's own lease ----------------------------------------------------------------------------
 
@@ -168,6 +211,18 @@ class Cloud:
     def _lifted(self, effect: ActiveEffect) -> None:
         self._launching.lifted(effect)
         self._deviations.settle(effect.effect_id)
+
+    def _with_rpc_faults(self, launch_for: LaunchFor) -> LaunchFor:
+        """Workers start with the RPC faults that are in force at that moment."""
+
+        async def launch_with(instance: Instance) -> NodeLaunch:
+            launch = await launch_for(instance)
+            faults = [effect.harm for effect in self._ledger.effects() if isinstance(effect.harm, RpcFault)]
+            if instance.instance == "head" or not faults:
+                return launch
+            return launch.model_copy(update={"environment": launch.environment | environment_for(faults)})
+
+        return launch_with
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

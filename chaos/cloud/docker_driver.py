@@ -66,6 +66,7 @@ NODE_TYPE_LABEL = "raychaos.node_type"
 
 _POLL_S = 0.1
 _CALLS_AT_ONCE = 24
+_END_LIMIT_S = 10.0
 _LOG_LINES = 2000
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 # Ray's directory lies in the cluster's, behind a path short enough for its sockets.
@@ -156,6 +157,14 @@ class DockerDriver:
                     return blank.model_copy(update={"handle": container.id, "address": address})
             await asyncio.sleep(_POLL_S)
         raise ClusterError(f"service {HEAD!r} of the Compose project did not start")
+
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002 -- the head asks for it
+        """Starts the container again, which then asks how Ray is to be started."""
+        self._forget(head.handle)
+        address = await self._call(lambda: self._start_again(head.handle))
+        if address != head.address:
+            raise ClusterError(f"the head came back at {address}, its nodes know it at {head.address}")
+        return head
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """SIGTERM, SIGKILL after `limit_s`, and removal; what the container wrote is kept in the node's directory."""
@@ -401,6 +410,15 @@ class DockerDriver:
         self._shaper.started(found["State"]["Pid"])
         return instance.model_copy(update={"handle": container.id, "address": address})
 
+    def _start_again(self, container: str) -> str:
+        """Starts a container once it has ended; returns its address."""
+        self._engine.api.wait(container, timeout=_END_LIMIT_S)
+        self._engine.api.start(container)
+        found = self._inspect(container)
+        if found is None or not found["State"]["Running"]:
+            raise ClusterError("the head's container ended as it started again")
+        return self._learn(found)
+
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""
         description = self._description(instance, launch)
@@ -417,7 +435,8 @@ class DockerDriver:
 
     def _description(self, instance: Instance, launch: NodeLaunch) -> dict[str, Any]:
         """What the engine is told of a worker: what compose.yaml says of one, with the node type's limits."""
-        node_type = self._config.spec.node_types[instance.node_type]
+        node_type = instance.shape
+        assert node_type is not None
         own_labels = self._own["Config"]["Labels"]
         project = own_labels[PROJECT_LABEL]
         number = int(instance.instance.removeprefix("i-"))

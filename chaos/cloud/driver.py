@@ -9,7 +9,7 @@ from pydantic import Field
 
 from chaos.cloud.instances import Instance
 from chaos.cluster import NodeProcess, PathMeasurement
-from chaos.harm import FrozenNode, NodeHarm
+from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 from chaos.value import Value
 
 
@@ -34,6 +34,20 @@ class Enforcer(Protocol):
         Raises:
             InjectionError: it could not be done.
         """
+        ...
+
+
+class CloudEnforcer(Protocol):
+    """Makes the Cloud itself obey exactly the harms of some kinds."""
+
+    kinds: tuple[type[Value], ...]
+
+    def refuses(self, harm: CloudHarm) -> str:
+        """Why this cannot be done beside what is in force; empty where it can."""
+        ...
+
+    def obey(self, effect_id: str, harms: Sequence[CloudHarm], *, undone: bool) -> None:
+        """Obeys these and nothing else of its kinds, now that an effect begins or is undone."""
         ...
 
 
@@ -86,6 +100,14 @@ class NodeDriver(Protocol):
 
     async def adopt_head(self) -> Instance | None:
         """The head where something else runs it (a Compose service); None where the Cloud is to start it."""
+        ...
+
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
+        """Starts the head again that was killed, at the address it had.
+
+        Raises:
+            ClusterError: it could not be run.
+        """
         ...
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
-from chaos.cloud.driver import NetworkDriver, NodeDriver
+from chaos.cloud.driver import CloudEnforcer, NetworkDriver, NodeDriver
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import PathMeasurement
@@ -22,8 +22,16 @@ POLL_S = 0.25
 class Harming:
     """Applies, enforces and undoes the harm in a ledger."""
 
-    def __init__(self, ledger: Ledger, driver: NodeDriver, *, lifted: Callable[[ActiveEffect], None]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        driver: NodeDriver,
+        *,
+        enforcers: Sequence[CloudEnforcer] = (),
+        lifted: Callable[[ActiveEffect], None] = lambda _: None,
+    ) -> None:
         self._ledger = ledger
+        self._enforcers = enforcers
         self._driver = driver
         self._lifted = lifted
         self._node_locks: dict[str, asyncio.Lock] = {}
@@ -53,7 +61,11 @@ class Harming:
         """
         if self._ledger.effect(effect_id) is not None:
             raise InjectionError(f"effect {effect_id!r} is in force already")
-        if isinstance(harm, NodeHarm) and (why := self._driver.refuses(harm)):
+        if isinstance(harm, NodeHarm):
+            why = self._driver.refuses(harm)
+        else:
+            why = next((why for one in self._enforcers if (why := one.refuses(harm))), "")
+        if why:
             raise InjectionError(why)
         instance = self._ledger.live(node).instance if node or isinstance(harm, NodeHarm) else ""
         now_s = time.monotonic()
@@ -69,6 +81,8 @@ class Harming:
         if isinstance(harm, NodeHarm):
             async with self._lock_of(instance):
                 await self._enforce(instance)
+        else:
+            self._enforce_on_cloud(effect_id, harm, undone=False)
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm; other harm on the same node stays in force. What cannot be removed stays on the books."""
@@ -82,6 +96,8 @@ class Harming:
                 await self._end_told(effect.instance)
             elif isinstance(effect.harm, NodeHarm):
                 await self._enforce(effect.instance, without=effect_id)
+            else:
+                self._enforce_on_cloud(effect_id, effect.harm, undone=True)
             self._lifted(effect)
             self._ledger.drop_effects([effect_id])
 
@@ -132,3 +148,11 @@ class Harming:
         harms = [effect.harm for effect in self._ledger.effects_on(instance_id) if effect.effect_id != without]
         addresses = {item.node: item.address for item in self._ledger.instances() if item.address}
         await self._driver.obey(instance, [harm for harm in harms if isinstance(harm, NodeHarm)], addresses=addresses)
+
+    def _enforce_on_cloud(self, effect_id: str, changed: CloudHarm, *, undone: bool) -> None:
+        """Makes the Cloud obey what is in force on it of the kind that changes."""
+        effects = [effect for effect in self._ledger.effects() if not (undone and effect.effect_id == effect_id)]
+        for enforcer in self._enforcers:
+            if isinstance(changed, enforcer.kinds):
+                harms = [effect.harm for effect in effects if isinstance(effect.harm, CloudHarm)]
+                enforcer.obey(effect_id, harms, undone=undone)

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 WAIT_LIMIT_S = 60.0
+# In a head's Ray directory; where a killed head has left it, Ray refuses to start another there.
+STALE_HEAD_FILE = "ray_current_cluster"
 _ANSWER_LIMIT_S = 5.0
 _POLL_S = 0.1
 
@@ -59,6 +61,7 @@ def main(arguments: list[str]) -> None:
     for path, content in launch["files"].items():
         Path(path).write_text(content)
     link_ray_directory(root / "nodes" / "head", Path("/tmp/ray"))
+    Path("/tmp/ray", STALE_HEAD_FILE).unlink(missing_ok=True)
     own_address = socket.gethostbyname(socket.gethostname())
     argv = [*launch["argv"], f"--node-ip-address={own_address}"]
     sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from chaos.cloud.config import write_durably
+from chaos.cluster_spec import NodeType
 from chaos.harm import Harm
 from chaos.value import Value
 
@@ -32,7 +33,7 @@ class Instance(Value):
     """One instance. Times are of this machine's monotonic clock; `handle` is the driver's name for what runs.
 
     The API never knows again of one that is `lost`. Its end waits until `end_at_monotonic_s`, but not longer than the
-    effect `end_held_by` is in force.
+    effect `end_held_by` is in force. `shape` is what its type was when it was asked for; the head has none.
     """
 
     instance: str
@@ -49,6 +50,7 @@ class Instance(Value):
     end_held_by: str = ""
     killed: bool = False
     lost: bool = False
+    shape: NodeType | None = None
 
 
 class ActiveEffect(Value):

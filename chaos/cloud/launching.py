@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
 import structlog
 
 from chaos.cloud.answers import ApiError, Deviations
-from chaos.cloud.config import CloudConfig
 from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import POLL_S, Harming
 from chaos.cloud.instances import ActiveEffect, Fate, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.launch_faults import LaunchFaults, fated
 from chaos.cloud.ledger import Ledger
+from chaos.cluster_spec import NodeType
 from chaos.errors import ChaosError, ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import Omission, TerminationFault
@@ -38,7 +38,7 @@ class Launching:
 
     def __init__(
         self,
-        config: CloudConfig,
+        types: Callable[[], Mapping[str, NodeType]],
         ledger: Ledger,
         driver: NodeDriver,
         harming: Harming,
@@ -48,7 +48,7 @@ class Launching:
         launch_for: LaunchFor,
         spawn: Spawn,
     ) -> None:
-        self._config = config
+        self._types = types
         self._ledger = ledger
         self._driver = driver
         self._harming = harming
@@ -87,6 +87,27 @@ class Launching:
         self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
         return head
 
+    async def restart_head(self) -> None:
+        """Ends the head at once and starts it again.
+
+        Raises:
+            InjectionError: it had ended by itself.
+            ClusterError: it did not start again.
+        """
+        head = self._ledger.live("head")
+        # Not one of those that are watched for having ended, until it runs again.
+        self._ledger.put(head.model_copy(update={"state": "pending"}))
+        again = head
+        try:
+            if not await self._driver.kill(head):
+                raise InjectionError("the head had ended by itself")
+            self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on("head"))
+            self._journal.append(NodeTerminated(node="head", cause="killed"))
+            again = await self._driver.restart_head(head, await self._launch_for(head))
+            self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
+        finally:
+            self._ledger.put(again.model_copy(update={"state": "running"}))
+
     def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.
 
@@ -94,10 +115,9 @@ class Launching:
             LaunchRefused: the type is none of this cluster's, or launch faults answer with an error. Instances that no
                 fault has hits left for are launched all the same, as clouds do that fill a request in part.
         """
-        if node_type not in self._config.spec.node_types:
-            raise LaunchRefused(
-                f"node type {node_type!r} is none of this cluster's: {', '.join(self._config.spec.node_types)}"
-            )
+        types = self._types()
+        if node_type not in types:
+            raise LaunchRefused(f"node type {node_type!r} is none of this cluster's: {', '.join(types)}")
         decided = self._faults.decide(node_type, count)
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
         for hit, reason in decided.refused:
@@ -164,7 +184,8 @@ class Launching:
 
     def _accept(self, node_type: str, fates: Sequence[Fate], tags: dict[str, str]) -> list[Instance]:
         """Boots an instance for each fate; returns those that were asked for."""
-        entered = self._ledger.enter_new(node_type, tags, now_s=time.monotonic(), fates=fates)
+        shape = self._types()[node_type]
+        entered = self._ledger.enter_new(node_type, tags, shape=shape, now_s=time.monotonic(), fates=fates)
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
         for instance in entered:
             if instance.fate.asked:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from chaos.cloud.instances import ActiveEffect, CloudState, Fate, Instance, StateFile
+from chaos.cluster_spec import NodeType
 from chaos.errors import InjectionError
 
 _STATES_REMEMBERED = 4096
@@ -57,7 +58,9 @@ class Ledger:
         """Enters an instance, new or changed."""
         self._save({"instances": {**self._state.instances, instance.instance: instance}})
 
-    def enter_new(self, node_type: str, tags: dict[str, str], *, now_s: float, fates: Iterable[Fate]) -> list[Instance]:
+    def enter_new(
+        self, node_type: str, tags: dict[str, str], *, shape: NodeType, now_s: float, fates: Iterable[Fate]
+    ) -> list[Instance]:
         """Enters pending instances with the next ids and launch ordinals, one for each fate."""
         entered = [
             Instance(
@@ -66,6 +69,7 @@ class Ledger:
                 node_type=node_type,
                 state="pending",
                 tags=dict(tags),
+                shape=shape,
                 asked_monotonic_s=now_s,
                 boot_at_monotonic_s=now_s + fate.delay_s,
                 fate=fate,

@@ -8,11 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import NodeLaunch, obey_all
 from chaos.cloud.ended import Reviver
+from chaos.cloud.head import STALE_HEAD_FILE
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -123,6 +125,12 @@ class ProcessDriver:
     async def adopt_head(self) -> Instance | None:
         """The Cloud starts the head itself here."""
         return None
+
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
+        """Starts it once nothing of the old one is left."""
+        await self.stop(head, limit_s=0.0)
+        (Path(self._config.ray_temp) / head.instance / STALE_HEAD_FILE).unlink(missing_ok=True)
+        return await self.start(head, launch)
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """SIGTERM to the node's wrapper, then SIGKILL to all of the node, until nothing is left."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import yaml
 
 from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
 from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.instances import Instance
 from chaos.cluster_spec import ClusterSpec
 
 MARK_VARIABLE = "RAYCHAOS_CLUSTER"
@@ -19,6 +21,11 @@ PROGRAM_VARIABLE = "RAYCHAOS_EXECUTION"
 PROVIDER = "chaos.cloud.node_provider.CloudNodeProvider"
 COMPOSE_GCS_PORT = 6379
 COMPOSE_DASHBOARD_PORT = 8265
+
+
+def autoscaling_file(directory: CloudDirectory) -> Path:
+    """Where the autoscaler's configuration lies: in containers the Cloud and the head share one directory."""
+    return directory.state / "autoscaling.yaml"
 
 
 def autoscaling_config(config: CloudConfig, *, cloud_url: str, token_path: str) -> str:
@@ -110,10 +117,7 @@ def head_launch(
     """How to start the head, with the autoscaler in it; `port_of` knows ports by name."""
     in_container = config.driver == "docker"
     temp = f"{config.ray_temp}/head" if not in_container else config.ray_temp
-    config_path = (
-        f"{CONTAINER_ROOT}/cloud/autoscaling.yaml" if in_container else str(directory.state / "autoscaling.yaml")
-    )
-    token_path = f"{CONTAINER_ROOT}/secrets/token" if in_container else str(directory.token)
+    config_path = str(autoscaling_file(directory))
     spec = config.spec
     argv = [
         *_ray(config),
@@ -137,6 +141,8 @@ def head_launch(
         ]
         environment["AUTOSCALER_METRIC_PORT"] = str(port_of("autoscaler_metrics"))
         environment["DASHBOARD_METRIC_PORT"] = str(port_of("dashboard_metrics"))
+    if spec.gcs_storage == "rocksdb":
+        environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(directory.nodes / "head" / "gcs")}
     if spec.dashboard:
         argv += [
             f"--dashboard-port={port_of('dashboard')}",
@@ -145,12 +151,13 @@ def head_launch(
     return NodeLaunch(
         argv=tuple(argv),
         environment=environment,
-        files={config_path: autoscaling_config(config, cloud_url=cloud_url, token_path=token_path)},
+        files={config_path: autoscaling_config(config, cloud_url=cloud_url, token_path=str(directory.token))},
     )
 
 
-def worker_launch(config: CloudConfig, *, instance: str, node_type: str, gcs_address: str, address: str) -> NodeLaunch:
-    """How to start a worker of one type."""
+def worker_launch(config: CloudConfig, instance: Instance, *, gcs_address: str, address: str) -> NodeLaunch:
+    """How to start a worker, with what its type was when it was asked for."""
+    assert instance.shape is not None
     in_container = config.driver == "docker"
     argv = [
         *_ray(config),
@@ -158,13 +165,14 @@ def worker_launch(config: CloudConfig, *, instance: str, node_type: str, gcs_add
         "--block",
         "--disable-usage-stats",
         f"--address={gcs_address}",
-        f"--temp-dir={config.ray_temp if in_container else f'{config.ray_temp}/{instance}'}",
+        f"--temp-dir={config.ray_temp if in_container else f'{config.ray_temp}/{instance.instance}'}",
         "--include-log-monitor=false",
-        *_amounts(config.spec, config.spec.node_types[node_type].resources),
+        *_amounts(config.spec, instance.shape.resources),
     ]
     if address:
         argv += [f"--node-ip-address={address}", "--dashboard-agent-listen-port=0"]
-    return NodeLaunch(argv=tuple(argv), environment=node_environment(config, instance=instance, node_type=node_type))
+    environment = node_environment(config, instance=instance.instance, node_type=instance.node_type)
+    return NodeLaunch(argv=tuple(argv), environment=environment)
 
 
 def loopback_address(config: CloudConfig, instance: str) -> str:

@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 from chaos.cloud.answers import ApiError, Unanswered
 from chaos.cloud.bootstrap import bootstrap
 from chaos.cloud.config import TOKEN_HEADER, CloudConfig, CloudDirectory, write_durably
+from chaos.cloud.configuring import ConfigurationFile
 from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster
 from chaos.cloud.instances import Instance, StateFile
@@ -34,7 +35,16 @@ from chaos.cloud.journal import Journal
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.process_driver import ProcessDriver
 from chaos.cloud.process_routes import process_routes
-from chaos.cloud.ray_start import COMPOSE_DASHBOARD_PORT, COMPOSE_GCS_PORT, head_launch, loopback_address, worker_launch
+from chaos.cloud.ray_start import (
+    COMPOSE_DASHBOARD_PORT,
+    COMPOSE_GCS_PORT,
+    autoscaling_config,
+    autoscaling_file,
+    head_launch,
+    loopback_address,
+    worker_launch,
+)
+from chaos.cluster_spec import ClusterSpec
 from chaos.errors import ChaosError
 from chaos.harm import Harm
 from chaos.value import Value
@@ -175,6 +185,16 @@ def application(
     async def list_effects(_request: web.Request) -> web.Response:
         return web.json_response({"effects": [effect.model_dump(mode="json") for effect in cloud.effects()]})
 
+    async def rpc_faults(request: web.Request) -> web.Response:
+        return web.json_response({"environment": await cloud.rpc_faults_of(request.match_info["node"])})
+
+    async def restart_head(_request: web.Request) -> web.Response:
+        await cloud.restart_head()
+        return web.json_response({})
+
+    async def configuration(_request: web.Request) -> web.Response:
+        return web.json_response({"read": cloud.configuration_was_read()})
+
     async def path(request: web.Request) -> web.Response:
         ask = await _body(request, PathAsk)
         measured = await cloud.measure_path(ask.source, ask.destination, transfer_kib=ask.transfer_kib)
@@ -209,6 +229,7 @@ def application(
         [
             web.get("/health", health),
             web.get("/head", describe_head),
+            web.post("/head/restart", restart_head),
             web.get("/harm", harm),
             web.get("/instances", list_instances),
             # What Ray's node provider calls, and nobody else: harm to the API shows here, and nowhere else.
@@ -222,6 +243,8 @@ def application(
             web.put("/effects/{effect}", apply),
             web.delete("/effects/{effect}", undo),
             web.delete("/effects", undo_all),
+            web.get("/configuration", configuration),
+            web.get("/nodes/{node}/rpc_faults", rpc_faults),
             web.post("/path", path),
             web.post("/owner", owner),
             web.post("/renumber", renumber),
@@ -272,16 +295,16 @@ async def serve(directory: CloudDirectory, *, kind: type[Cloud] = Cloud) -> None
 
     async def launch_for(instance: Instance) -> NodeLaunch:
         if instance.instance == "head":
-            ports.choose()
-            return head_launch(config, directory, cloud_url=cloud_url, address=ports.host, port_of=ports.__getitem__)
+            if not instance.handle:  # a head that is started again keeps its address
+                ports.choose()
+            now = config.model_copy(update={"spec": cloud.spec})
+            return head_launch(now, directory, cloud_url=cloud_url, address=ports.host, port_of=ports.__getitem__)
         address = loopback_address(config, instance.instance) if config.driver == "process" else ""
-        return worker_launch(
-            config,
-            instance=instance.instance,
-            node_type=instance.node_type,
-            gcs_address=ports.gcs_address,
-            address=address,
-        )
+        return worker_launch(config, instance, gcs_address=ports.gcs_address, address=address)
+
+    def autoscaling_text(spec: ClusterSpec) -> str:
+        now = config.model_copy(update={"spec": spec})
+        return autoscaling_config(now, cloud_url=cloud_url, token_path=str(directory.token))
 
     def announce() -> None:
         address = {
@@ -300,6 +323,7 @@ async def serve(directory: CloudDirectory, *, kind: type[Cloud] = Cloud) -> None
         state=StateFile(directory.state / "state.json"),
         journal=Journal(directory.events),
         launch_for=launch_for,
+        configuration=ConfigurationFile(autoscaling_file(directory), autoscaling_text),
     )
     app = application(
         cloud,

@@ -15,19 +15,22 @@ from typing import Any, Literal
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import Node, NodeProcess, Process, Vitals
+from chaos.cluster import Node, NodeProcess, Process, RpcFaultsSeen, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
+from chaos.clusters.rpc_logs import seen_in
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
 from chaos.harm import (
     AnswerHarm,
+    ConfigChange,
     DeviceFault,
     EndedProcess,
     EndingNode,
     FrozenNode,
     LaunchHarm,
     Role,
+    RpcFault,
     StoppedProcesses,
 )
 from chaos.history import Recorder
@@ -242,6 +245,10 @@ class CloudCluster(ABC):
         """SIGKILL to all of a node."""
         await self._cloud.kill(node)
 
+    async def restart_head(self) -> None:
+        """SIGKILL to all of the head, which then starts again at its address."""
+        await self._cloud.restart_head()
+
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Freezes a node."""
         await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
@@ -281,6 +288,27 @@ class CloudCluster(ABC):
     async def restart_node(self, node: str) -> None:
         """Starts a node anew."""
         await self._cloud.restart(node)
+
+    async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
+        """Edits the autoscaler's configuration."""
+        await self._cloud.apply(change, effect_id=effect_id, lease_s=lease_s)
+
+    async def configuration_was_read(self) -> bool:
+        """Whether anybody has read that configuration since its last edit."""
+        return await self._cloud.configuration_was_read()
+
+    async def fault_rpcs(self, fault: RpcFault, *, effect_id: str, lease_s: float) -> None:
+        """Starts nodes with RPC faults."""
+        await self._cloud.apply(fault, effect_id=effect_id, lease_s=lease_s)
+
+    async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
+        """Read from the raylet's environment and the logs of its node."""
+        found = next((item for item in await self.nodes() if item.node == node and item.state == "running"), None)
+        if found is None:
+            return None
+        environment = await self._cloud.rpc_faults_of(node)
+        logs = self._ray_logs().get(found.instance, [])
+        return await asyncio.to_thread(seen_in, logs, environment)
 
     async def undo(self, effect_id: str) -> None:
         """Removes an effect."""
@@ -340,6 +368,18 @@ class CloudCluster(ABC):
         if self._client is None:
             raise ClusterError(f"cluster {self.name!r} is not started")
         return self._client
+
+    async def _driver_instance(self) -> dict[str, Any]:
+        """The instance on which programs run, as the API gives it: the head, or the oldest node of the type for it.
+
+        Raises:
+            ClusterError: no node of that type runs.
+        """
+        kind = self.spec.driver_on
+        for item in await self._cloud.instances():
+            if item["node_type"] == kind and item["state"] == "running":
+                return item
+        raise ClusterError(f"no node of type {kind!r} runs, on which the driver is to run (cluster.driver_on)")
 
     def address(self) -> dict[str, Any]:
         """Where the Cloud and the head listen, as the Cloud announced it; empty before it did."""

@@ -83,15 +83,16 @@ class ComposeCluster(CloudCluster):
     # -- programs and looking -------------------------------------------------------------------------------
 
     async def execute(self, module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str]) -> Process:
-        """Starts a program in the head's container; it ends when its standard input does, so also when we die."""
+        """Starts a program in a node's container; it ends when its standard input does, so also when we die."""
+        host = await self._driver_instance()
         head = await self._blocking(lambda: self._service("head"))
         address = next(iter(head["NetworkSettings"]["Networks"].values()))["IPAddress"]
         ticket = secrets.token_hex(8)
         given = {
             MARK_VARIABLE: self._known_config().mark,
-            INSTANCE_VARIABLE: "head",
+            INSTANCE_VARIABLE: host["instance"],
             "RAYCHAOS_RAY_ADDRESS": f"{address}:{COMPOSE_GCS_PORT}",
-            "RAYCHAOS_NODE_IP": address,
+            "RAYCHAOS_NODE_IP": host["address"],
             PROGRAM_VARIABLE: ticket,
             **environment,
         }
@@ -101,7 +102,7 @@ class ComposeCluster(CloudCluster):
             "--interactive",
             # By name alone: the values travel in the client's environment, out of the sight of `ps`.
             *(part for name in given for part in ("--env", name)),
-            head["Id"],
+            host["handle"],
             "python",
             "-m",
             module,
@@ -114,7 +115,7 @@ class ComposeCluster(CloudCluster):
             limit=_LINE_LIMIT,
             start_new_session=True,
         )
-        return ContainerProcess(process, container=head["Id"], ticket=ticket)
+        return ContainerProcess(process, container=host["handle"], ticket=ticket)
 
     async def vitals(self, node: str) -> Vitals | None:
         """Read from the container's control groups where this machine shows them, else asked of the engine."""
@@ -218,8 +219,8 @@ class ComposeCluster(CloudCluster):
             "RAYCHAOS_HEALTH_INTERVAL": "1h",
             # Chosen here and not by the engine, which would choose anew when it restarts a Cloud that crashed.
             "RAYCHAOS_CLOUD_PORT": str(free_ports(1)[0]),
-            # Any free ports: several clusters stand side by side.
-            "RAYCHAOS_GCS_PORT": "",
+            # Any free ports: several clusters stand side by side. A head that is started again keeps one we choose.
+            "RAYCHAOS_GCS_PORT": "" if self.spec.gcs_storage == "memory" else str(free_ports(1)[0]),
             "RAYCHAOS_DASHBOARD_PORT": "",
         }
 

@@ -54,9 +54,9 @@ class LocalCluster(CloudCluster):
         self._cloud_process: asyncio.subprocess.Process | None = None
 
     async def execute(self, module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str]) -> Process:
-        """Starts a program beside the head, as part of the head node."""
+        """Starts a program beside the head or another node, as part of that node."""
         config = self._known_config()
-        address = self.gcs_address()
+        host = await self._driver_instance()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -69,10 +69,10 @@ class LocalCluster(CloudCluster):
                 **self._sampler_environment(),
                 MARK_VARIABLE: config.mark,
                 DIRECTORY_VARIABLE: str(self.directory.root),
-                INSTANCE_VARIABLE: "head",
+                INSTANCE_VARIABLE: host["instance"],
                 PROGRAM_VARIABLE: secrets.token_hex(8),
-                "RAYCHAOS_RAY_ADDRESS": address,
-                "RAYCHAOS_NODE_IP": address.rpartition(":")[0],
+                "RAYCHAOS_RAY_ADDRESS": self.gcs_address(),
+                "RAYCHAOS_NODE_IP": host["address"],
                 **environment,
             },
             cwd="/",

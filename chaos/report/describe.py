@@ -75,6 +75,10 @@ def _of_nodes(event: e.Event) -> str | None:
         return f"Ray was answered wrongly: {event.how.replace('_', ' ')} × {event.count}" + (
             f" ({event.detail})" if event.detail else ""
         )
+    if isinstance(event, e.ConfigChanged):
+        types = [f"{name} {kind.min_workers}–{kind.max_workers}" for name, kind in event.node_types.items()]
+        how = "restored" if event.undone else "edited"
+        return f"configuration {how}: at most {event.max_workers} workers; {listed(types) or 'no node type'}"
     if isinstance(event, e.AutoscalerLogged) and event.about != "instance":
         return f"autoscaler: {event.text}"
     return None

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from chaos.cluster_spec import ClusterSpec
 from chaos.demand import workers_for, workers_wanted
-from chaos.events import ClusterSampled, DemandChanged, PhaseBegan, RunOpened, WorkloadFinished
+from chaos.events import ClusterSampled, ConfigChanged, DemandChanged, PhaseBegan, RunOpened, WorkloadFinished
 from chaos.history import History
 from chaos.report.lives import Life, LifeState, lives_after
 
@@ -110,7 +110,10 @@ def steps(changes: Iterable[tuple[float, int]]) -> Steps:
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """Workers wanted, on their way, up and idle over time, without the head; limits from the spec where known."""
+    """Workers wanted, on their way, up and idle over time, without the head.
+
+    `least` and `most` are the limits of the spec, where known, at their widest under any edit of the run.
+    """
 
     wanted: Steps
     launching: Steps
@@ -125,15 +128,17 @@ def worker_counts(history: History) -> WorkerCounts:
     workers = [lane for lane in lanes(history) if lane.node != "head"]
     opened = history.first(RunOpened)
     spec = spec_of(opened[1]) if opened else None
+    edits = [(record.t_s, spec.edited(edit)) for record, edit in history.of(ConfigChanged)] if spec else []
+    states = [spec, *(edited for _, edited in edits)] if spec else []
     return WorkerCounts(
-        wanted=_wanted(history, spec),
+        wanted=_wanted(history, spec, edits),
         launching=_overlapping(workers, ("pending", "booting")),
         up=_overlapping(workers, ("up",)),
         idle=steps(
             (record.t_s, idle_workers(sample)) for record, sample in history.of(ClusterSampled) if sample.reachable
         ),
-        least=spec.min_workers if spec else None,
-        most=spec.worker_limit if spec else None,
+        least=min((state.min_workers for state in states), default=None),
+        most=max((state.worker_limit for state in states), default=None),
     )
 
 
@@ -150,13 +155,21 @@ def idle_workers(sample: ClusterSampled) -> int:
     return sum(view.node != "head" and view.status == "idle" for view in sample.nodes)
 
 
-def _wanted(history: History, spec: ClusterSpec | None) -> Steps:
+def _wanted(history: History, spec: ClusterSpec | None, edits: Sequence[tuple[float, ClusterSpec]]) -> Steps:
     if spec is None:
         return Steps()
-    changes = [(record.t_s, workers_for(event.bundles, spec)) for record, event in history.of(DemandChanged)]
-    if not changes:
+
+    def cluster_at(t_s: float) -> ClusterSpec:
+        return next((edited for from_s, edited in reversed(edits) if from_s <= t_s), spec)
+
+    demands = [(record.t_s, event.bundles) for record, event in history.of(DemandChanged)]
+    changes = [(t_s, workers_for(bundles, cluster_at(t_s))) for t_s, bundles in demands]
+    for from_s, edited in edits:
+        asked = [bundles for t_s, bundles in demands if t_s <= from_s]
+        changes += [(from_s, workers_for(bundles, edited)) for bundles in asked[-1:]]
+    if not demands:
         changes = [
-            (record.t_s, workers_wanted(sample, spec))
+            (record.t_s, workers_wanted(sample, cluster_at(record.t_s)))
             for record, sample in history.of(ClusterSampled)
             if sample.reachable
         ]

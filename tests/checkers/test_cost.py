@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
-from chaos.events import BatchCompleted, BatchInvoked, NodeStarted, NodeTerminated
+from chaos.events import BatchCompleted, BatchInvoked, ClusterSampled, NodeStarted, NodeTerminated
 from chaos.history import History
 from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
 
@@ -130,3 +130,20 @@ def test_the_cost_of_a_window_is_the_union_inside_it(
     parts_s += faults_cost_s(made, from_s=half_s, to_s=from_s + length_s)
     assert parts_s == pytest.approx(cost_s, abs=1e-6)
     assert cost_s <= sum(d for _, d in spans) + 1e-6
+
+
+def test_a_gcs_that_fell_silent_is_waited_for_but_not_for_ever() -> None:
+    def silent_to(to_s: float, *, victims: tuple[str, ...] = ()) -> float:
+        events = [
+            (t_s, ClusterSampled(reachable=False) if isinstance(event, ClusterSampled) and 16 <= t_s < to_s else event)
+            for t_s, event in Story(more=fault("i1", 15.0, victims=victims)).events()
+        ]
+        facts = facts_of(History.of_events(events))
+        assert isinstance(facts, Facts)
+        return explained(facts)[0].to_s
+
+    recovery_s = CLUSTER.update_interval_s + BASELINE.join_s
+    assert silent_to(25.0) == 25.0 + recovery_s
+    assert silent_to(25.0, victims=("head",)) == 25.0 + recovery_s
+    assert silent_to(25.0, victims=("w1",)) == 15.0 + recovery_s
+    assert silent_to(1000.0) == 15.0 + CLUSTER.start_limit_s + recovery_s

@@ -12,6 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import CloudConfig
+from chaos.cloud.configuring import ConfigurationFile
 from chaos.cloud.core import Cloud
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance, StateFile
@@ -45,10 +46,12 @@ class FakeDriver:
         self.calls: list[tuple[str, str]] = []
         self.commands: dict[str, tuple[str, ...]] = {}
         self.started = 0
+        self.launches: list[NodeLaunch] = []
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """A new handle, and an address; what runs for the instance already is adopted."""
         await self._called("start", instance)
+        self.launches.append(launch)
         handle = next((handle for handle, running in self.running.items() if running == instance.instance), None)
         if handle is None:
             self.started += 1
@@ -63,6 +66,11 @@ class FakeDriver:
     async def adopt_head(self) -> Instance | None:
         """No head elsewhere."""
         return None
+
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
+        """Like a start."""
+        await self._called("restart_head", head)
+        return await self.start(head, launch)
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:
         """It is gone."""
@@ -183,8 +191,11 @@ class Sky:
             return NodeLaunch(argv=("ray", "start"), environment={})
 
         state = StateFile(self.directory / "state.json")
+        configuration = ConfigurationFile(self.directory / "autoscaling.yaml", lambda spec: spec.model_dump_json())
         journal = Journal(self.directory / "events.jsonl")
-        return Cloud(self.config, self.driver, state=state, journal=journal, launch_for=launch_for)
+        return Cloud(
+            self.config, self.driver, state=state, journal=journal, launch_for=launch_for, configuration=configuration
+        )
 
     async def events(self) -> list[Event]:
         """The lifecycle events so far."""

@@ -32,6 +32,8 @@ OWN: dict[str, Any] = {
     "Mounts": [{"Type": "bind", "Source": "/somewhere/demo", "Destination": "/raychaos"}],
 }
 
+SHAPE = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128)
+
 
 class Engine:
     """Answers with what the Cloud's container looks like, and keeps what it is asked to make."""
@@ -82,15 +84,14 @@ class Engine:
 
 @pytest.fixture
 def config() -> CloudConfig:
-    limited = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128)
-    spec = ClusterSpec(kind="compose", node_types={"gpu": limited})
+    spec = ClusterSpec(kind="compose", node_types={"gpu": SHAPE})
     return compose_config(cluster="demo", mark="demo#1", spec=spec)
 
 
 async def started(engine: Engine, config: CloudConfig, root: Path, patch: pytest.MonkeyPatch) -> Instance:
     patch.setattr(docker_driver, "engine", lambda: engine)
     driver = DockerDriver(config, CloudDirectory(root))
-    instance = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending")
+    instance = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending", shape=SHAPE)
     return await driver.start(instance, NodeLaunch(argv=("ray", "start"), environment={"A": "1"}))
 
 
@@ -180,7 +181,7 @@ async def test_workers_and_programs_that_nobody_knows_are_seen(
     driver = DockerDriver(config, CloudDirectory(tmp_path))
     seen = await driver.harm_seen(list)
     assert seen == ("container demo-worker-7 of a node that ended", "program still running: process 4711")
-    booting = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending")
+    booting = Instance(instance="i-00007", node="w3", node_type="gpu", state="pending", shape=SHAPE)
     assert await driver.harm_seen(lambda: [booting]) == ("program still running: process 4711",)
 
 
@@ -193,7 +194,9 @@ async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, mon
     monkeypatch.setattr(docker_driver, "engine", lambda: engine)
     driver = DockerDriver(config, CloudDirectory(tmp_path))
     for number in (1, 2, 3):
-        instance = Instance(instance=f"i-{number:05d}", node=f"w{number}", node_type="gpu", state="pending")
+        instance = Instance(
+            instance=f"i-{number:05d}", node=f"w{number}", node_type="gpu", state="pending", shape=SHAPE
+        )
         await driver.start(instance, NodeLaunch(argv=("ray",), environment={}))
     assert [made["device_requests"][0]["DeviceIDs"] for made in engine.made] == [["0"], ["1"], ["0"]]
 
@@ -235,3 +238,20 @@ def test_a_spec_that_is_none_is_refused(tmp_path: Path) -> None:
     given = {"RAYCHAOS_PROJECT": "mine", "RAYCHAOS_CLUSTER_SPEC": '{"max_wrokers": 2}'}
     with pytest.raises(InvalidSpec, match="max_wrokers"):
         bootstrap(CloudDirectory(tmp_path), given)
+
+
+async def test_a_head_is_started_again_once_it_has_ended_and_must_keep_its_address(
+    config: CloudConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, asked = Engine(), list[tuple[str, str]]()
+    engine.api.wait = lambda container, **_: asked.append(("wait", container))
+    engine.api.start = lambda container: asked.append(("start", container))
+    monkeypatch.setattr(docker_driver, "engine", lambda: engine)
+    driver = DockerDriver(config, CloudDirectory(tmp_path))
+    head = Instance(instance="head", node="head", node_type="head", state="running", handle="worker")
+    launch = NodeLaunch(argv=("ray", "start"), environment={})
+    again = await driver.restart_head(head.model_copy(update={"address": "172.18.0.9"}), launch)
+    assert (again.handle, again.address) == ("worker", "172.18.0.9")
+    assert asked == [("wait", "worker"), ("start", "worker")]
+    with pytest.raises(ClusterError, match=r"came back at 172\.18\.0\.9, its nodes know it at 172\.18\.0\.2"):
+        await driver.restart_head(head.model_copy(update={"address": "172.18.0.2"}), launch)

@@ -19,7 +19,7 @@ from chaos.cloud.server import application, free_ports, in_use
 from chaos.cluster import Node
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunching, NodeStarted
-from chaos.harm import FrozenNode, LaunchFault, NetworkShape
+from chaos.harm import ConfigChange, FrozenNode, LaunchFault, NetworkShape
 from tests.cloud.fake_driver import FakeNetworkDriver, Sky
 
 TOKEN = "s3cret"
@@ -84,6 +84,7 @@ ROUTES = [
     ("POST", "/provider/instances/i-00001/terminate"), ("POST", "/provider/instances/i-00001/tags"),
     ("POST", "/nodes/w1/kill"),
     ("GET", "/nodes/w1/processes"), ("POST", "/nodes/w1/processes/kill"), ("POST", "/nodes/w1/restart"),
+    ("POST", "/head/restart"), ("GET", "/configuration"), ("GET", "/nodes/w1/rpc_faults"),
     ("GET", "/effects"), ("PUT", "/effects/e"), ("DELETE", "/effects/e"), ("DELETE", "/effects"), ("POST", "/path"),
     ("POST", "/owner"), ("POST", "/renumber"), ("GET", "/events"), ("POST", "/down"), ("GET", "/no-such-thing"),
 ]  # fmt: skip
@@ -283,3 +284,19 @@ def test_free_ports_differ_and_are_free_until_somebody_listens() -> None:
     with socket.create_server(("127.0.0.1", ports[0])):
         assert in_use(ports[0])
     assert not in_use(ports[0])
+
+
+async def test_the_configuration_the_head_and_rpc_faults_are_reached_through_the_client(
+    office: Office, client: CloudClient
+) -> None:
+    (office.sky.directory / "autoscaling.yaml").write_text("")
+    await client.apply(ConfigChange(max_workers=2), effect_id="e", lease_s=60.0)
+    assert office.sky.cloud.spec.max_workers == 2
+    assert not await client.configuration_was_read()
+    with pytest.raises(InjectionError, match="none of this cluster's"):
+        await client.apply(ConfigChange(node_type="tpu", max_workers=2), effect_id="f", lease_s=60.0)
+    await client.restart_head()
+    assert [call for call in office.sky.driver.calls if call[0] == "restart_head"] == [("restart_head", "head")]
+    assert await client.rpc_faults_of("head") == {}
+    with pytest.raises(InjectionError, match="node 'w9' does not run"):
+        await client.rpc_faults_of("w9")

@@ -13,9 +13,10 @@ from typing import NoReturn
 import pytest
 from aiohttp.test_utils import TestServer
 
+from chaos.cloud.client import CloudClient
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.server import application, free_ports
-from chaos.cluster_spec import ClusterSpec
+from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.clusters.cloud_cluster import PortTaken
 from chaos.clusters.local import LocalCluster
 from chaos.errors import ClusterError
@@ -169,3 +170,26 @@ def test_a_head_that_died_for_want_of_a_port_is_told_from_one_that_died_of_somet
     # Whoever took it may have let go of it.
     log.write_text("Failed to bind to 127.0.0.1:8265 because it's already occupied.\n")
     assert cluster._port_taken()
+
+
+async def test_programs_run_on_the_head_or_on_the_oldest_node_of_the_type_meant_for_them(
+    cluster: LocalCluster, sky: Sky
+) -> None:
+    assert cluster._access is not None
+    cluster._client = CloudClient(*cluster._access)
+    try:
+        assert (await cluster._driver_instance())["instance"] == "head"
+        cluster.spec = ClusterSpec(
+            node_types={"cpu": NodeType(resources={"CPU": 1.0}, min_workers=1)}, driver_on="cpu", max_workers=1
+        )
+        with pytest.raises(ClusterError, match=r"no node of type 'cpu' runs.*cluster\.driver_on"):
+            await cluster._driver_instance()
+        await sky.cloud.launch("gpu", 1, {})
+        first, _ = await sky.cloud.launch("cpu", 2, {})
+        while any(item.state == "pending" for item in sky.cloud.instances()):
+            await asyncio.sleep(0)
+        found = await cluster._driver_instance()
+        assert (found["instance"], found["node_type"]) == (first.instance, "cpu")
+        assert found["address"]
+    finally:
+        await cluster._client.close()

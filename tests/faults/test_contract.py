@@ -47,6 +47,12 @@ MADE: dict[str, dict[str, object]] = {
     "gpu_lost": {},
     "gpu_hang": {},
     "gpu_slow": {"factor": 3.0},
+    "restart_head": {},
+    "fail_rpcs": {"request_failure_percent": 10},
+    "delay_rpcs": {"max_delay_ms": 5},
+    "change_limits": {"max_workers": 3},
+    "change_node_types": {"new_type": "cpu", "resources": {"CPU": 2.0}},
+    "change_idle_timeout": {"idle_timeout_s": 2.0},
 }
 LOOKING = ("undo", "active_effects", "vitals", "measure_path", "processes_of")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
@@ -54,7 +60,7 @@ each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(o
 
 def victims_of(fault: Fault, *nodes: str) -> tuple[str, ...]:
     """Whom the nemesis would name: the nodes where the fault acts on nodes, else the one thing it acts on."""
-    return {"nodes": nodes, "launches": (), "cloud": ()}.get(fault.acts_on, (fault.acts_on,))
+    return {"nodes": nodes, "launches": (), "cloud": (), "cluster": ()}.get(fault.acts_on, (fault.acts_on,))
 
 
 def test_every_fault_is_here() -> None:
@@ -105,6 +111,7 @@ async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> N
         for name in vars(capability)
         if not name.startswith("_") and name not in LOOKING
     ]
+    refusing = [name for need in fault.needs for name in vars(need) if not name.startswith("_")]
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await injected(fault, site_of(cluster, *victims_of(fault, "w1")))

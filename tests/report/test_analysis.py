@@ -12,6 +12,9 @@ from chaos.events import (
     BatchCompleted,
     BatchInvoked,
     ClusterSampled,
+    ConfigChanged,
+    Demand,
+    DemandChanged,
     Event,
     FaultHealed,
     FaultInjected,
@@ -22,6 +25,7 @@ from chaos.events import (
     NodeStarted,
     NodeTerminated,
     NodeView,
+    TypeInForce,
     WorkloadFinished,
     WorkloadProgressed,
     WorkloadStarted,
@@ -170,3 +174,17 @@ def test_phases_follow_each_other() -> None:
     found = phases(sample_history())
     assert [phase for phase, _, _ in found] == ["starting", "workload", "liveness", "idle", "stopping"]
     assert all(a[2] == b[1] for a, b in itertools.pairwise(found))
+
+
+def test_workers_wanted_follow_the_limits_in_force() -> None:
+    def edited(at_s: float, most: int) -> tuple[float, Event]:
+        kind = TypeInForce(resources={"GPU": 1.0}, min_workers=0, max_workers=most)
+        edit = ConfigChanged(effect="e", undone=False, max_workers=9, idle_timeout_s=6.0, node_types={"gpu": kind})
+        return (at_s, edit)
+
+    opened = sample_history()[0].event
+    demand = DemandChanged(bundles=(Demand(shape={"GPU": 1.0}, count=8),))
+    events = [(0.0, opened), edited(1.0, 3), (2.0, demand), edited(3.0, 6), edited(5.0, 2)]
+    counts = worker_counts(History.of_events([*events, (9.0, WorkloadFinished(outcome="ok"))]))
+    assert (counts.wanted.times_s, counts.wanted.values) == ((2.0, 3.0, 5.0, 9.0), (3, 6, 2, 0))
+    assert (counts.least, counts.most) == (0, 6)
