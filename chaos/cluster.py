@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import CpuThrottle, FileLimit, LaunchFault, MemoryPressure, NetworkShape, StoreFill
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -171,4 +171,69 @@ class ShapesNetworks(Protocol):
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Connects from one node to another and transfers `transfer_kib` KiB; bounded to two seconds."""
+        ...
+
+
+class Gauges(Value):
+    """A node's use of its resources at one moment, as the kernel tells it; of limits there are none, None.
+
+    `throttled` counts the scheduling periods in which the node wanted more CPU than its limit; `memory_mb` leaves out
+    cache that can go at once; `oom_kills` counts what the kernel killed in the node for want of memory; `ballast_mb` is
+    what processes of ours hold there. `raylet_files` of at most `raylet_file_limit` are open in its raylet.
+    """
+
+    at_s: float
+    cpu_s: float
+    cpu_limit_cores: float | None = None
+    throttled: int = 0
+    memory_mb: float = 0.0
+    memory_limit_mb: float | None = None
+    oom_kills: int = 0
+    ballast_mb: float = 0.0
+    raylet_files: int | None = None
+    raylet_file_limit: int | None = None
+
+
+@runtime_checkable
+class GaugesNodes(Protocol):
+    """A node's use of its resources can be read from outside the node."""
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What the kernel says at this moment; None when the node is gone."""
+        ...
+
+
+@runtime_checkable
+class ThrottlesCpus(GaugesNodes, Protocol):
+    """A node's CPU time can be limited."""
+
+    async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits all of the node together until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class PressesMemory(GaugesNodes, Protocol):
+    """Memory can be taken from a node."""
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Holds memory on the node until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class LimitsFiles(GaugesNodes, Protocol):
+    """The number of files a node's processes may open can be lowered."""
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Lowers the limits of the node's Ray processes until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class FillsStores(Protocol):
+    """A node's object store can be filled with objects that stay."""
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Holds objects in the node's store until undone or the lease ends."""
         ...

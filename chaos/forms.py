@@ -27,6 +27,7 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("compose", "KillsNodes"): (Form("the container is killed"),),
     ("compose", "PausesNodes"): (Form("the container is frozen (cgroup freezer)", ("cgroup_freezer",)),),
     ("compose", "FaultsLaunches"): (Form("the Cloud holds or refuses launches"),),
+    ("compose", "ThrottlesCpus"): (Form("a CFS quota for the container, set by the engine", ("cgroup_cpu",)),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
         Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),

@@ -27,6 +27,35 @@ class NetworkShape(Value):
     cut_from: tuple[str, ...] = ()
 
 
+class CpuThrottle(Value):
+    """All of the node together gets at most so many cores' worth of CPU time."""
+
+    kind: Literal["cpu_throttle"] = "cpu_throttle"
+    cores: float = Field(ge=0.01)
+
+
+class MemoryPressure(Value):
+    """A process of the node holds `mb` of memory, or so much that the node's is `until_percent` full at the start."""
+
+    kind: Literal["memory_pressure"] = "memory_pressure"
+    mb: int | None = Field(default=None, ge=1)
+    until_percent: float | None = Field(default=None, gt=0.0, le=100.0)
+
+
+class FileLimit(Value):
+    """Each of the node's Ray processes may open `spare` files more than it has open now, and no more."""
+
+    kind: Literal["file_limit"] = "file_limit"
+    spare: int = Field(ge=0)
+
+
+class StoreFill(Value):
+    """A program on the node holds objects in its object store until that is `percent` full."""
+
+    kind: Literal["store_fill"] = "store_fill"
+    percent: float = Field(gt=0.0, le=100.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -40,6 +69,6 @@ class LaunchFault(Value):
     error: str | None = None
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape
+NodeHarm: TypeAlias = FrozenNode | NetworkShape | CpuThrottle | MemoryPressure | FileLimit | StoreFill
 CloudHarm: TypeAlias = LaunchFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

@@ -11,6 +11,7 @@ from faults.fail_launch import FailLaunch
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
+from faults.throttle_cpu import ThrottleCpu
 from faults.throttle_network import ThrottleNetwork
 
 ALL: Mapping[str, type[Fault]] = MappingProxyType(
@@ -23,6 +24,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FailLaunch,
             ThrottleNetwork,
             PartitionNetwork,
+            ThrottleCpu,
         )
     }
 )

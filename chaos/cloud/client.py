@@ -11,7 +11,7 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import TOKEN_HEADER
-from chaos.cluster import Node, PathMeasurement
+from chaos.cluster import Gauges, Node, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import Event
 from chaos.harm import CloudHarm, NodeHarm
@@ -70,6 +70,11 @@ class CloudClient:
         """Measures a path between two nodes."""
         body = {"source": source, "destination": destination, "transfer_kib": transfer_kib}
         return PathMeasurement.model_validate(await self._call("POST", "/path", body))
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        read = (await self._call("GET", f"/nodes/{node}/gauges"))["gauges"]
+        return None if read is None else Gauges.model_validate(read)
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""

@@ -16,7 +16,7 @@ from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.harm import CloudHarm, NodeHarm
 
 
@@ -109,6 +109,10 @@ class Cloud:
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""
         return await self._harming.measure_path(source, destination, transfer_kib=transfer_kib)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        return await self._harming.gauges(node)
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""

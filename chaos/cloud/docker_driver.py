@@ -43,13 +43,15 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
+from chaos.cloud.cpu_limit import PERIOD_US, CpuLimiter, quota_us
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.gauges import container_gauges
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
 from chaos.cloud.network import NetworkShaper, Wanted
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.path_probe import measure
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import NetworkShape, NodeHarm
 from chaos.value import Value
@@ -113,7 +115,12 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
-        self._enforcers = (_Networks(self._shaper, self._kernel_of), Freezer(self._pause, self._resume))
+        self._cpus = CpuLimiter(self._usual_cores, self._set_quota)
+        self._enforcers = (
+            _Networks(self._shaper, self._kernel_of),
+            self._cpus,
+            Freezer(self._pause, self._resume),
+        )
         self._own = self._find_own()
         self._image = self._own_image()
         make_node_directory(directory, HEAD)
@@ -177,7 +184,7 @@ class DockerDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Shapes the node's network, and freezes it or lets it go on."""
+        """Hands each enforcer what is its."""
         await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def tear_down(self) -> None:
@@ -214,6 +221,12 @@ class DockerDriver:
                 ) from error
             return PathMeasurement(reachable=False)
 
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """Read from the container's control groups."""
+        kernel = await self._kernel_of(instance)
+        alive = kernel is not None and kernel.alive()
+        return await asyncio.to_thread(container_gauges, kernel.pid) if kernel is not None and alive else None
+
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
         before = instances()
@@ -243,8 +256,29 @@ class DockerDriver:
             if kernel.alive():
                 raise
             return []
+        gauges = await asyncio.to_thread(container_gauges, kernel.pid)
+        if gauges is not None:
+            seen += [f"{instance.node}: {thing}" for thing in self._cpus.seen(instance, gauges)]
         found = await self._call(partial(self._inspect, instance.handle))
         return [*seen, f"{instance.node}: container paused"] if found is not None and found["State"]["Paused"] else seen
+
+    def _usual_cores(self, instance: Instance) -> float | None:
+        node_type = self._config.spec.node_types.get(instance.node_type)
+        return None if node_type is None else node_type.cpu_limit
+
+    async def _set_quota(self, instance: Instance, microseconds: int) -> bool:
+        """Limits the container's CPU time a period; false when it is gone."""
+        try:
+            await self._call(
+                lambda: self._engine.api.update_container(
+                    instance.handle, cpu_period=PERIOD_US, cpu_quota=microseconds
+                )
+            )
+        except NotFound:
+            return False
+        except ClusterError as error:
+            raise InjectionError(str(error)) from error
+        return True
 
     async def _pause(self, instance: Instance) -> None:
         """Freezes the container with the kernel's freezer."""
@@ -296,6 +330,7 @@ class DockerDriver:
 
     def _forget(self, handle: str) -> None:
         self._frozen.discard(handle)
+        self._cpus.ended(handle)
         kernel = self._kernel.pop(handle, None)
         if kernel is not None:
             self._shaper.ended(kernel.pid)
@@ -358,7 +393,9 @@ class DockerDriver:
             container.remove(force=True, v=True)
             raise
         self._shaper.started(found["State"]["Pid"])
-        return instance.model_copy(update={"handle": container.id, "address": address})
+        started = instance.model_copy(update={"handle": container.id, "address": address})
+        self._cpus.started(started)
+        return started
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""
@@ -410,7 +447,9 @@ class DockerDriver:
             "shm_size": f"{node_type.shm_mb}m",
             "mem_limit": memory,
             "memswap_limit": memory,
-            "nano_cpus": None if node_type.cpu_limit is None else round(node_type.cpu_limit * 1e9),
+            # Not nano_cpus: a container that was made with those takes no quota later.
+            "cpu_period": PERIOD_US,
+            "cpu_quota": quota_us(node_type.cpu_limit),
             "device_requests": self._device_requests(instance, node_type.resources.get("GPU", 0.0)),
         }
 

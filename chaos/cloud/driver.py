@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import Field
 
 from chaos.cloud.instances import Instance
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.harm import FrozenNode, NodeHarm
 from chaos.value import Value
 
@@ -133,6 +133,15 @@ class NetworkDriver(Protocol):
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path from inside both nodes' networks."""
+        ...
+
+
+@runtime_checkable
+class GaugeDriver(Protocol):
+    """What a node uses of its resources can be read."""
+
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """What the kernel says at this moment; None of a node that is gone."""
         ...
 
 

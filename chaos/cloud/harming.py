@@ -7,10 +7,10 @@ import time
 
 import structlog
 
-from chaos.cloud.driver import NetworkDriver, NodeDriver
+from chaos.cloud.driver import GaugeDriver, NetworkDriver, NodeDriver
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.errors import ChaosError, InjectionError
 from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 
@@ -102,6 +102,12 @@ class Harming:
             raise InjectionError("nodes of a local cluster share this machine's network; use --cluster compose")
         near, far = self._ledger.live(source), self._ledger.live(destination)
         return await self._driver.measure_path(near, far, transfer_kib=transfer_kib)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        assert isinstance(self._driver, GaugeDriver)
+        instance = next((item for item in self._ledger.running() if item.node == node), None)
+        return None if instance is None else await self._driver.gauges(instance)
 
     def _lock_of(self, instance_id: str) -> asyncio.Lock:
         return self._node_locks.setdefault(instance_id, asyncio.Lock())

@@ -49,10 +49,10 @@ def programs(mark: str) -> list[int]:
     return sorted(pid for pid in marked(mark) if PROGRAM_VARIABLE in environment_of(pid))
 
 
-def command_of(pid: int) -> list[str]:
+def command_of(pid: int, *, proc: Path = Path("/proc")) -> list[str]:
     """The words of a process's command; empty when it is gone."""
     try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        raw = (proc / str(pid) / "cmdline").read_bytes()
     except OSError:
         return []
     return [word.decode(errors="replace") for word in raw.split(b"\0") if word]

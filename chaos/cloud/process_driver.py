@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.gauges import process_gauges
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -24,8 +25,9 @@ from chaos.cloud.marks import (
 )
 from chaos.cloud.node_process import children_of, start_ticks
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
+from chaos.cluster import Gauges
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import NetworkShape, NodeHarm
+from chaos.harm import CpuThrottle, NetworkShape, NodeHarm
 
 _POLL_S = 0.05
 _WRAPPER = "chaos.cloud.node_process"
@@ -115,14 +117,20 @@ class ProcessDriver:
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
     def refuses(self, harm: NodeHarm) -> str:
-        """Networks: all nodes share this machine's."""
+        """Networks and CPU time: all nodes share this machine's."""
         if isinstance(harm, NetworkShape):
             return "nodes of a local cluster share this machine's network; use --cluster compose"
+        if isinstance(harm, CpuThrottle):
+            return "nodes of a local cluster have no limit of CPU time; use --cluster compose"
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
         """Stops the node's processes, or lets them go on."""
         await obey_all((self._freezer,), instance, harms, addresses=addresses)
+
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """Read from the node's processes."""
+        return await asyncio.to_thread(lambda: process_gauges(self._living(instance)))
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """Processes that are stopped, or outlived their node, or are of a program that should have ended."""

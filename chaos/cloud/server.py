@@ -163,6 +163,10 @@ def application(
         measured = await cloud.measure_path(ask.source, ask.destination, transfer_kib=ask.transfer_kib)
         return web.json_response(measured.model_dump(mode="json"))
 
+    async def gauges(request: web.Request) -> web.Response:
+        read = await cloud.gauges(request.match_info["node"])
+        return web.json_response({"gauges": None if read is None else read.model_dump(mode="json")})
+
     async def owner(request: web.Request) -> web.Response:
         ask = await _body(request, OwnerAsk)
         if ask.ttl_s is None:
@@ -198,6 +202,7 @@ def application(
             web.post("/instances/{instance}/terminate", terminate),
             web.post("/instances/{instance}/tags", tag),
             web.post("/nodes/{node}/kill", kill),
+            web.get("/nodes/{node}/gauges", gauges),
             web.get("/effects", list_effects),
             web.put("/effects/{effect}", apply),
             web.delete("/effects/{effect}", undo),

@@ -15,7 +15,7 @@ from typing import Any
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import Node, Process, Vitals
+from chaos.cluster import Gauges, Node, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
@@ -217,6 +217,10 @@ class CloudCluster(ABC):
                 if path.is_file() and not path.is_symlink():
                     with contextlib.suppress(FileNotFoundError):
                         shutil.copy2(path, target / path.name)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """Read by the Cloud, where the node runs."""
+        return await self._cloud.gauges(node)
 
     # -- harm -----------------------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ async def test_a_worker_has_its_types_limits_and_no_rights(
     await started(engine, config, tmp_path, monkeypatch)
     (made,) = engine.made
     assert (made["mem_limit"], made["memswap_limit"], made["shm_size"]) == ("1024m", "1024m", "128m")
-    assert made["nano_cpus"] == 1_500_000_000
+    assert (made["cpu_quota"], made["cpu_period"]) == (150_000, 100_000)
     assert made["cap_drop"] == ["ALL"]
     assert "/var/run/docker.sock" not in str(made)
     assert made["init"]

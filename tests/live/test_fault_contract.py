@@ -24,6 +24,7 @@ INJECTIONS = {
     "delay_launch": "{fault: delay_launch, delay_s: 3, at_s: 0, duration_s: 6}",
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
+    "throttle_cpu": f"{{fault: throttle_cpu, cores: 0.2, target: oldest, {LATER}, duration_s: 4}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
 CASES = [
