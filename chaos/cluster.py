@@ -179,7 +179,8 @@ class Gauges(Value):
 
     `throttled` counts the scheduling periods in which the node wanted more CPU than its limit; `memory_mb` leaves out
     cache that can go at once; `oom_kills` counts what the kernel killed in the node for want of memory; `ballast_mb` is
-    what processes of ours hold there. `raylet_files` of at most `raylet_file_limit` are open in its raylet.
+    what processes of ours hold there, and `store_fillers` how many of ours hold objects. `raylet_files` of at most
+    `raylet_file_limit` are open in its raylet.
     """
 
     at_s: float
@@ -190,6 +191,7 @@ class Gauges(Value):
     memory_limit_mb: float | None = None
     oom_kills: int = 0
     ballast_mb: float = 0.0
+    store_fillers: int = 0
     raylet_files: int | None = None
     raylet_file_limit: int | None = None
 
@@ -231,7 +233,7 @@ class LimitsFiles(GaugesNodes, Protocol):
 
 
 @runtime_checkable
-class FillsStores(Protocol):
+class FillsStores(GaugesNodes, Protocol):
     """A node's object store can be filled with objects that stay."""
 
     async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:

@@ -7,10 +7,13 @@ from types import MappingProxyType
 
 from chaos.fault import Fault
 from faults.delay_launch import DelayLaunch
+from faults.exhaust_file_descriptors import ExhaustFileDescriptors
 from faults.fail_launch import FailLaunch
+from faults.fill_object_store import FillObjectStore
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
+from faults.press_memory import PressMemory
 from faults.throttle_cpu import ThrottleCpu
 from faults.throttle_network import ThrottleNetwork
 
@@ -25,6 +28,9 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             ThrottleNetwork,
             PartitionNetwork,
             ThrottleCpu,
+            PressMemory,
+            ExhaustFileDescriptors,
+            FillObjectStore,
         )
     }
 )

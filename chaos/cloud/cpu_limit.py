@@ -1,4 +1,4 @@
-"""Makes a container obey limits of its CPU time, through the engine: it knows the kernel's control groups, we need not."""
+"""Makes a container obey limits of its CPU time, through the engine, which knows the control groups it made."""
 
 from __future__ import annotations
 

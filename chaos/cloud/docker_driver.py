@@ -26,6 +26,7 @@ from docker.types import DeviceRequest, Mount
 
 from chaos.cloud.bootstrap import make_node_directory, node_user
 from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.container_resources import ContainerResources
 from chaos.cloud.containers import (
     CLUSTER_LABEL,
     DIRECTORY_LABEL,
@@ -43,9 +44,8 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
-from chaos.cloud.cpu_limit import PERIOD_US, CpuLimiter, quota_us
-from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
-from chaos.cloud.gauges import container_gauges
+from chaos.cloud.cpu_limit import PERIOD_US, quota_us
+from chaos.cloud.driver import Enforcer, Freezer, NodeLaunch, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
 from chaos.cloud.network import NetworkShaper, Wanted
@@ -115,10 +115,12 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
-        self._cpus = CpuLimiter(self._usual_cores, self._set_quota)
-        self._enforcers = (
+        self._resources = ContainerResources(
+            config.spec, directory, self._engine, in_thread=self._call, first_of=self._first_of
+        )
+        self._enforcers: tuple[Enforcer, ...] = (
             _Networks(self._shaper, self._kernel_of),
-            self._cpus,
+            *self._resources.enforcers,
             Freezer(self._pause, self._resume),
         )
         self._own = self._find_own()
@@ -223,9 +225,7 @@ class DockerDriver:
 
     async def gauges(self, instance: Instance) -> Gauges | None:
         """Read from the container's control groups."""
-        kernel = await self._kernel_of(instance)
-        alive = kernel is not None and kernel.alive()
-        return await asyncio.to_thread(container_gauges, kernel.pid) if kernel is not None and alive else None
+        return await self._resources.gauges(instance)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
@@ -256,29 +256,14 @@ class DockerDriver:
             if kernel.alive():
                 raise
             return []
-        gauges = await asyncio.to_thread(container_gauges, kernel.pid)
-        if gauges is not None:
-            seen += [f"{instance.node}: {thing}" for thing in self._cpus.seen(instance, gauges)]
+        seen += await self._resources.seen(instance)
         found = await self._call(partial(self._inspect, instance.handle))
         return [*seen, f"{instance.node}: container paused"] if found is not None and found["State"]["Paused"] else seen
 
-    def _usual_cores(self, instance: Instance) -> float | None:
-        node_type = self._config.spec.node_types.get(instance.node_type)
-        return None if node_type is None else node_type.cpu_limit
-
-    async def _set_quota(self, instance: Instance, microseconds: int) -> bool:
-        """Limits the container's CPU time a period; false when it is gone."""
-        try:
-            await self._call(
-                lambda: self._engine.api.update_container(
-                    instance.handle, cpu_period=PERIOD_US, cpu_quota=microseconds
-                )
-            )
-        except NotFound:
-            return False
-        except ClusterError as error:
-            raise InjectionError(str(error)) from error
-        return True
+    async def _first_of(self, instance: Instance) -> int | None:
+        """A node's first process, while it lives."""
+        kernel = await self._kernel_of(instance)
+        return kernel.pid if kernel is not None and kernel.alive() else None
 
     async def _pause(self, instance: Instance) -> None:
         """Freezes the container with the kernel's freezer."""
@@ -330,7 +315,7 @@ class DockerDriver:
 
     def _forget(self, handle: str) -> None:
         self._frozen.discard(handle)
-        self._cpus.ended(handle)
+        self._resources.ended(handle)
         kernel = self._kernel.pop(handle, None)
         if kernel is not None:
             self._shaper.ended(kernel.pid)
@@ -394,7 +379,7 @@ class DockerDriver:
             raise
         self._shaper.started(found["State"]["Pid"])
         started = instance.model_copy(update={"handle": container.id, "address": address})
-        self._cpus.started(started)
+        self._resources.started(started)
         return started
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:

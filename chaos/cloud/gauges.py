@@ -16,6 +16,7 @@ from chaos.cluster import Gauges
 
 PROC = Path("/proc")
 BALLAST = "chaos.cloud.ballast"
+STORE_FILLER = "chaos.cloud.store_filler"
 RAYLET = "raylet"
 _MB = 2**20
 # A limit from here on is none: version 1 writes the largest number of pages there can be.
@@ -99,16 +100,18 @@ def file_limit(pid: int, *, proc: Path = PROC) -> int:
 def _of_processes(pids: Iterable[int], proc: Path) -> dict[str, object]:
     """What only the processes themselves tell."""
     found: dict[str, object] = {}
-    ballast_pages = 0
+    ballast_pages = store_fillers = 0
     for pid in pids:
-        if BALLAST in command_of(pid, proc=proc):
+        command = command_of(pid, proc=proc)
+        store_fillers += STORE_FILLER in command
+        if BALLAST in command:
             ballast_pages += int((_text(proc / str(pid) / "statm").split() or ["0", "0"])[1])
         elif name_of(pid, proc=proc) == RAYLET:
             try:
                 found |= {"raylet_files": open_files(pid, proc=proc), "raylet_file_limit": file_limit(pid, proc=proc)}
             except (OSError, ValueError):
                 continue
-    return {**found, "ballast_mb": round(ballast_pages * _PAGE / _MB, 1)}
+    return {**found, "ballast_mb": round(ballast_pages * _PAGE / _MB, 1), "store_fillers": store_fillers}
 
 
 def _groups_v1(groups: Path) -> Gauges:

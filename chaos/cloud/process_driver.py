@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
 from chaos.cloud.gauges import process_gauges
+from chaos.cloud.holder import Place
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -24,7 +25,8 @@ from chaos.cloud.marks import (
     state_of,
 )
 from chaos.cloud.node_process import children_of, start_ticks
-from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
+from chaos.cloud.node_resources import NodeResources
+from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, loopback_address
 from chaos.cluster import Gauges
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import CpuThrottle, NetworkShape, NodeHarm
@@ -45,6 +47,9 @@ class ProcessDriver:
         # Where an earlier Cloud has been, it may have started what it did not come to remember.
         self._inherits = (directory.state / "state.json").exists()
         self._freezer = Freezer(self._pause, self._resume)
+        place = Place(self._run_program, self._processes, self.gauges, directory.gcs_address)
+        self._resources = NodeResources(directory, place)
+        self._enforcers = (*self._resources.enforcers, self._freezer)
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         """Starts the node's process group; adopts the one that an earlier Cloud started for the same instance."""
@@ -57,6 +62,7 @@ class ProcessDriver:
             raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
         handle = f"{pid}:{ticks}"
         self._freezer.started(handle)
+        self._resources.started(handle)
         with self._directory.sessions.open("a") as file:
             file.write(f"{instance.instance} {handle}\n")
         return instance.model_copy(
@@ -104,6 +110,7 @@ class ProcessDriver:
             if asyncio.get_running_loop().time() > deadline:
                 raise InjectionError(f"processes {self._living(instance)} of node {instance.node} do not die")
             await asyncio.sleep(_POLL_S)
+        self._resources.ended(instance.handle)
 
     async def kill(self, instance: Instance) -> bool:
         """SIGKILL to the process group at once, then to whatever else is the node's."""
@@ -125,20 +132,27 @@ class ProcessDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Stops the node's processes, or lets them go on."""
-        await obey_all((self._freezer,), instance, harms, addresses=addresses)
+        """Hands each enforcer what is its."""
+        await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def gauges(self, instance: Instance) -> Gauges | None:
         """Read from the node's processes."""
-        return await asyncio.to_thread(lambda: process_gauges(self._living(instance)))
+        pids = await self._processes(instance)
+        return await asyncio.to_thread(process_gauges, pids)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """Processes that are stopped, or outlived their node, or are of a program that should have ended."""
-        before = {instance.instance for instance in instances()}
+        there = instances()
+        before = {instance.instance for instance in there}
         seen = await asyncio.to_thread(self._harm_seen)
         # A node that began or ended while the processes were looked at had its right to them.
         known = before | {instance.instance for instance in instances()}
-        return tuple(text for owner, text in seen if owner is None or owner not in known)
+        taken: list[str] = []
+        for instance in there:
+            wrapper = self._pid(instance)
+            if wrapper is not None:
+                taken += self._resources.seen(instance, await self._processes(instance), first=wrapper)
+        return (*(text for owner, text in seen if owner is None or owner not in known), *taken)
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
@@ -148,6 +162,30 @@ class ProcessDriver:
             if asyncio.get_running_loop().time() > deadline:
                 raise ClusterError(f"processes {remaining} of cluster {self._config.cluster} do not die")
             await asyncio.sleep(_POLL_S)
+
+    async def _processes(self, instance: Instance) -> list[int]:
+        """All of the node but its wrapper."""
+        pids = await asyncio.to_thread(self._living, instance)
+        return [pid for pid in pids if pid != self._pid(instance)]
+
+    async def _run_program(self, instance: Instance, arguments: Sequence[str]) -> None:
+        """Runs a Python program as part of the node; what it writes is kept beside the node's logs."""
+        with (self._directory.nodes / instance.instance / f"{arguments[1]}.log").open("ab") as log:
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                *arguments,
+                env={
+                    **os.environ,
+                    MARK_VARIABLE: self._config.mark,
+                    INSTANCE_VARIABLE: instance.instance,
+                    DIRECTORY_VARIABLE: str(self._directory.root),
+                },
+                cwd="/",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     async def _pause(self, instance: Instance) -> None:
         """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on.

@@ -20,7 +20,7 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.errors import ChaosError, ClusterError
 from chaos.finish import to_the_end
-from chaos.harm import FrozenNode, LaunchFault
+from chaos.harm import FileLimit, FrozenNode, LaunchFault, MemoryPressure, StoreFill
 from chaos.history import Recorder
 from chaos.home import cluster_root
 
@@ -231,6 +231,18 @@ class CloudCluster(ABC):
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Freezes a node."""
         await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Holds memory on a node."""
+        await self._cloud.apply(pressure, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Lowers how many files a node's Ray processes may open."""
+        await self._cloud.apply(limit, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Holds objects in a node's object store."""
+        await self._cloud.apply(fill, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def fault_launches(self, fault: LaunchFault, *, effect_id: str, lease_s: float) -> None:
         """Makes launches late, or fail."""

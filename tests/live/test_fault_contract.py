@@ -25,6 +25,9 @@ INJECTIONS = {
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "throttle_cpu": f"{{fault: throttle_cpu, cores: 0.2, target: oldest, {LATER}, duration_s: 4}}",
+    "press_memory": f"{{fault: press_memory, mb: 200, target: oldest, {LATER}, duration_s: 3}}",
+    "exhaust_file_descriptors": f"{{fault: exhaust_file_descriptors, target: oldest, {LATER}, duration_s: 2}}",
+    "fill_object_store": f"{{fault: fill_object_store, percent: 80, target: oldest, {LATER}, duration_s: 8}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
 CASES = [
