@@ -12,18 +12,23 @@ from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
     FaultsLaunches,
+    FillsStores,
+    Gauges,
     KillsNodes,
+    LimitsFiles,
     Node,
     PathMeasurement,
     PausesNodes,
+    PressesMemory,
     ShapesNetworks,
+    ThrottlesCpus,
     UndoesEffects,
     Vitals,
 )
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import LaunchFault, NetworkShape
+from chaos.harm import CpuThrottle, FileLimit, LaunchFault, MemoryPressure, NetworkShape, NodeHarm, StoreFill
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -130,7 +135,8 @@ class FakeCluster:
 
     Harm is in force as soon as it is applied and shows in vitals and paths, unless `harmless`. `failing` maps the name
     of a method to the error it raises; `slow_s` to how long it takes on the clock; `calls` is what was asked, in order;
-    `open_mbit` is how fast a path is without harm.
+    `open_mbit` is how fast a path is without harm. Every look at a node's gauges is two seconds after the one before,
+    in which the node used `busy_cores`, or what it may; `taken` is what takes resources, by effect.
     """
 
     kind = "fake"
@@ -145,6 +151,9 @@ class FakeCluster:
         self.open_mbit = OPEN_MBIT
         self.harmless = False
         self.effects: dict[str, tuple[str, bool, NetworkShape | None, LaunchFault | None]] = {}
+        self.taken: dict[str, NodeHarm] = {}
+        self.busy_cores = 2.0
+        self.gauged: dict[str, Gauges] = {}
         self.members: dict[str, Node] = {"head": node_named("head")}
         for ordinal in range(1, workers + 1):
             self.members[f"w{ordinal}"] = node_named(f"w{ordinal}")
@@ -235,6 +244,48 @@ class FakeCluster:
         self._live(node)
         self.effects[effect_id] = (node, False, shape, None)
 
+    async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Notes the throttle."""
+        await self._take("throttle_cpu", node, throttle, effect_id, lease_s)
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Notes the pressure."""
+        await self._take("press_memory", node, pressure, effect_id, lease_s)
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Notes the limit."""
+        await self._take("limit_files", node, limit, effect_id, lease_s)
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Notes the filling."""
+        await self._take("fill_store", node, fill, effect_id, lease_s)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What is left by what is taken of two cores, 1000 MB and 1024 files, of which 500 MB and 50 are in use."""
+        await self._called("gauges", node)
+        if node not in self.members:
+            return None
+        in_force = {key for key, effect in self.effects.items() if effect[0] == node and not self.harmless}
+        harms = [harm for key, harm in self.taken.items() if key in in_force]
+        cores = [harm.cores for harm in harms if isinstance(harm, CpuThrottle)]
+        held_mb = sum(harm.mb or 400 for harm in harms if isinstance(harm, MemoryPressure))
+        spares = [harm.spare for harm in harms if isinstance(harm, FileLimit)]
+        last = self.gauged.get(node, Gauges(at_s=0.0, cpu_s=0.0))
+        may_use = min([self.busy_cores, *cores])
+        self.gauged[node] = Gauges(
+            at_s=last.at_s + 2.0,
+            cpu_s=last.cpu_s + 2.0 * may_use,
+            cpu_limit_cores=min(cores, default=None),
+            throttled=last.throttled + (10 if may_use < self.busy_cores else 0),
+            memory_mb=500.0 + held_mb,
+            memory_limit_mb=1000.0,
+            ballast_mb=held_mb,
+            store_fillers=sum(isinstance(harm, StoreFill) for harm in harms),
+            raylet_files=50,
+            raylet_file_limit=min([1024, *(50 + spare for spare in spares)]),
+        )
+        return self.gauged[node]
+
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """What the shapes in force leave of a fast path."""
         await self._called("measure_path", source, destination, str(transfer_kib))
@@ -259,12 +310,28 @@ class FakeCluster:
         if method in self.failing:
             raise self.failing[method]
 
+    async def _take(self, method: str, node: str, harm: NodeHarm, effect_id: str, lease_s: float) -> None:
+        await self._called(method, node, effect_id, f"{lease_s:g}")
+        self._live(node)
+        self.taken[effect_id] = harm
+        self.effects[effect_id] = (node, False, None, None)
+
     def _live(self, node: str) -> None:
         if node not in self.members:
             raise InjectionError(f"node {node!r} does not run")
 
 
-CAPABILITIES: tuple[type, ...] = (UndoesEffects, KillsNodes, PausesNodes, FaultsLaunches, ShapesNetworks)
+CAPABILITIES: tuple[type, ...] = (
+    UndoesEffects,
+    KillsNodes,
+    PausesNodes,
+    FaultsLaunches,
+    ShapesNetworks,
+    ThrottlesCpus,
+    PressesMemory,
+    LimitsFiles,
+    FillsStores,
+)
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 
 

@@ -1,8 +1,9 @@
 """Makes a node's Ray processes obey limits of how many files they may open, by prlimit(2).
 
 A limit is a process's own, and only its former value says how to undo it: that is on disk before it is lowered. A
-process that was born meanwhile has inherited a lowered limit, and gets its node's usual one. Needs the processes' user,
-or CAP_SYS_RESOURCE. Hard limits stay as they are.
+process that was born meanwhile has inherited a lowered limit, and gets its node's usual one. Hard limits stay as they
+are. Only a process's own user may do this, or CAP_SYS_RESOURCE, which hosts do not always have to give: so another
+user's processes are left to prlimit(1), run as that user.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import subprocess
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from chaos.cloud.config import write_durably
-from chaos.cloud.gauges import RAYLET, file_limit, name_of, open_files
+from chaos.cloud.gauges import RAYLET, file_limit, hard_file_limit, name_of, open_files
 from chaos.cloud.instances import Instance
 from chaos.cloud.node_process import start_ticks
 from chaos.errors import InjectionError
@@ -26,6 +28,7 @@ from chaos.value import Value
 _WORKER_PREFIX = "ray::"
 # A process may fork between being listed and being raised; its child then has the lowered limit.
 _PASSES = 3
+_COMMAND_LIMIT_S = 5.0
 
 
 class _Lowered(Value):
@@ -127,13 +130,37 @@ def _restore(pids: Collection[int], known: _Lowered) -> None:
 
 
 def _set_soft(pid: int, limit: int) -> None:
+    hard = hard_file_limit(pid)
+    if hard is None:
+        return
+    soft = min(limit, hard)
     try:
-        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit if hard < 0 else min(limit, hard), hard))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     except ProcessLookupError:
         return
-    except PermissionError as error:
+    except PermissionError:
+        _set_as_its_user(pid, soft, hard)
+
+
+def _set_as_its_user(pid: int, soft: int, hard: int) -> None:
+    try:
+        owner = Path(f"/proc/{pid}").stat()
+        done = subprocess.run(
+            ["prlimit", f"--pid={pid}", f"--nofile={soft}:{hard}"],
+            user=owner.st_uid,
+            group=owner.st_gid,
+            extra_groups=(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_COMMAND_LIMIT_S,
+        )
+    except FileNotFoundError:
+        return  # the process is gone
+    except (PermissionError, subprocess.TimeoutExpired) as error:
         raise InjectionError(f"the limits of process {pid} are not ours to change: {error}") from error
+    if done.returncode and start_ticks(pid) is not None:
+        raise InjectionError(f"the limits of process {pid} cannot be changed: {done.stderr.strip()}")
 
 
 def _soft(pid: int) -> int | None:

@@ -91,9 +91,22 @@ def file_limit(pid: int, *, proc: Path = PROC) -> int:
     Raises:
         OSError, ValueError: it is gone, or has no limit.
     """
+    return int(_file_limits(pid, proc)[0])
+
+
+def hard_file_limit(pid: int, *, proc: Path = PROC) -> int | None:
+    """How far a process's limit of open files may be raised; None when it is gone, or has no such bound."""
+    try:
+        return int(_file_limits(pid, proc)[1])
+    except (OSError, ValueError):
+        return None
+
+
+def _file_limits(pid: int, proc: Path) -> tuple[str, str]:
     for line in (proc / str(pid) / "limits").read_text().splitlines():
         if line.startswith("Max open files"):
-            return int(line.split()[3])
+            _, _, _, soft, hard, *_ = line.split()
+            return soft, hard
     raise ValueError(f"process {pid} has no limit of open files")
 
 

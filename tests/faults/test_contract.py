@@ -18,7 +18,12 @@ MADE: dict[str, dict[str, object]] = {
     "fail_launch": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
+    "throttle_cpu": {"cores": 0.5},
+    "press_memory": {"mb": 100},
+    "exhaust_file_descriptors": {},
+    "fill_object_store": {},
 }
+TAKING = ("throttle_cpu", "press_memory", "limit_files", "fill_store")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
 
@@ -63,7 +68,7 @@ async def test_a_cluster_that_does_nothing_is_never_proof(fault: Fault) -> None:
 @each_fault
 async def test_a_cluster_that_refuses_is_an_error_not_a_shrug(fault: Fault) -> None:
     cluster = FakeCluster()
-    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network")
+    refusing = ("kill_node", "pause_node", "fault_launches", "shape_network", *TAKING)
     cluster.failing = {method: ClusterError("refused") for method in refusing}
     with pytest.raises(ClusterError, match="refused"):
         await fault.inject(site_of(cluster, *(("w1",) if fault.acts_on == "nodes" else ())))
