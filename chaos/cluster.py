@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import CpuThrottle, FileLimit, LaunchFault, MemoryPressure, NetworkShape, StoreFill
+from chaos.harm import CpuThrottle, DiskFill, FileLimit, LaunchFault, MemoryPressure, NetworkShape, StoreFill
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -180,7 +180,8 @@ class Gauges(Value):
     `throttled` counts the scheduling periods in which the node wanted more CPU than its limit; `memory_mb` leaves out
     cache that can go at once; `oom_kills` counts what the kernel killed in the node for want of memory; `ballast_mb` is
     what processes of ours hold there, and `store_fillers` how many of ours hold objects. `raylet_files` of at most
-    `raylet_file_limit` are open in its raylet.
+    `raylet_file_limit` are open in its raylet. `disk_mb` and `disk_free_mb` are of the file system of limited size that
+    objects are spilled to, where the node has one, on which `disk_fillers` of ours hold a file.
     """
 
     at_s: float
@@ -192,6 +193,9 @@ class Gauges(Value):
     oom_kills: int = 0
     ballast_mb: float = 0.0
     store_fillers: int = 0
+    disk_fillers: int = 0
+    disk_mb: float | None = None
+    disk_free_mb: float | None = None
     raylet_files: int | None = None
     raylet_file_limit: int | None = None
 
@@ -238,4 +242,13 @@ class FillsStores(GaugesNodes, Protocol):
 
     async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
         """Holds objects in the node's store until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class FillsDisks(GaugesNodes, Protocol):
+    """The disk a node spills objects to can be filled."""
+
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Fills it until undone or the lease ends."""
         ...

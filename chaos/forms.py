@@ -33,6 +33,7 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("compose", "PressesMemory"): (Form("a process in the container holds memory of its group"),),
     ("compose", "LimitsFiles"): (Form("prlimit of the container's Ray processes"),),
     ("compose", "FillsStores"): (Form("a Ray driver in the container holds objects"),),
+    ("compose", "FillsDisks"): (Form("a file fills the container's spill directory, of size `disk_limit_mb`"),),
     ("compose", "ThrottlesCpus"): (Form("a CFS quota for the container, set by the engine", ("cgroup_cpu",)),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),

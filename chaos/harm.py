@@ -56,6 +56,13 @@ class StoreFill(Value):
     percent: float = Field(gt=0.0, le=100.0)
 
 
+class DiskFill(Value):
+    """A file fills the file system the node spills objects to until that is `until_percent` full."""
+
+    kind: Literal["disk_fill"] = "disk_fill"
+    until_percent: float = Field(gt=0.0, le=100.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -69,6 +76,6 @@ class LaunchFault(Value):
     error: str | None = None
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape | CpuThrottle | MemoryPressure | FileLimit | StoreFill
+NodeHarm: TypeAlias = FrozenNode | NetworkShape | CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill
 CloudHarm: TypeAlias = LaunchFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

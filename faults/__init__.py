@@ -9,6 +9,7 @@ from chaos.fault import Fault
 from faults.delay_launch import DelayLaunch
 from faults.exhaust_file_descriptors import ExhaustFileDescriptors
 from faults.fail_launch import FailLaunch
+from faults.fill_disk import FillDisk
 from faults.fill_object_store import FillObjectStore
 from faults.kill_node import KillNode
 from faults.partition_network import PartitionNetwork
@@ -31,6 +32,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             PressMemory,
             ExhaustFileDescriptors,
             FillObjectStore,
+            FillDisk,
         )
     }
 )

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
     FaultsLaunches,
+    FillsDisks,
     FillsStores,
     Gauges,
     KillsNodes,
@@ -28,7 +29,7 @@ from chaos.cluster import (
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import CpuThrottle, FileLimit, LaunchFault, MemoryPressure, NetworkShape, NodeHarm, StoreFill
+from chaos.harm import CpuThrottle, DiskFill, FileLimit, LaunchFault, MemoryPressure, NetworkShape, NodeHarm, StoreFill
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -260,8 +261,12 @@ class FakeCluster:
         """Notes the filling."""
         await self._take("fill_store", node, fill, effect_id, lease_s)
 
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Notes the filling."""
+        await self._take("fill_disk", node, fill, effect_id, lease_s)
+
     async def gauges(self, node: str) -> Gauges | None:
-        """What is left by what is taken of two cores, 1000 MB and 1024 files, of which 500 MB and 50 are in use."""
+        """What is left by what is taken of two cores, 1000 MB, a disk of 100 MB and 1024 files."""
         await self._called("gauges", node)
         if node not in self.members:
             return None
@@ -269,6 +274,7 @@ class FakeCluster:
         harms = [harm for key, harm in self.taken.items() if key in in_force]
         cores = [harm.cores for harm in harms if isinstance(harm, CpuThrottle)]
         held_mb = sum(harm.mb or 400 for harm in harms if isinstance(harm, MemoryPressure))
+        full = [harm.until_percent for harm in harms if isinstance(harm, DiskFill)]
         spares = [harm.spare for harm in harms if isinstance(harm, FileLimit)]
         last = self.gauged.get(node, Gauges(at_s=0.0, cpu_s=0.0))
         may_use = min([self.busy_cores, *cores])
@@ -281,6 +287,9 @@ class FakeCluster:
             memory_limit_mb=1000.0,
             ballast_mb=held_mb,
             store_fillers=sum(isinstance(harm, StoreFill) for harm in harms),
+            disk_fillers=len(full),
+            disk_mb=100.0,
+            disk_free_mb=100.0 - max([10.0, *full]),
             raylet_files=50,
             raylet_file_limit=min([1024, *(50 + spare for spare in spares)]),
         )
@@ -331,6 +340,7 @@ CAPABILITIES: tuple[type, ...] = (
     PressesMemory,
     LimitsFiles,
     FillsStores,
+    FillsDisks,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

@@ -14,6 +14,8 @@ from chaos.value import Value
 
 TOKEN_HEADER = "Authorization"
 CONTAINER_ROOT = "/raychaos"
+# Where a container spills objects whose node type has a disk of limited size.
+SPILL_DIRECTORY = "/raychaos-spill"
 
 
 class CloudConfig(Value):

@@ -25,7 +25,7 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, Mount
 
 from chaos.cloud.bootstrap import make_node_directory, node_user
-from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
 from chaos.cloud.container_resources import ContainerResources
 from chaos.cloud.containers import (
     CLUSTER_LABEL,
@@ -403,6 +403,7 @@ class DockerDriver:
         project = own_labels[PROJECT_LABEL]
         number = int(instance.instance.removeprefix("i-"))
         uid, gid = node_user()
+        disk_mb = node_type.disk_limit_mb
         memory = f"{node_type.memory_limit_mb}m"
         return {
             "image": self._image,
@@ -430,6 +431,7 @@ class DockerDriver:
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges:true"],
             "shm_size": f"{node_type.shm_mb}m",
+            "tmpfs": {SPILL_DIRECTORY: f"size={disk_mb}m,mode=1777"} if disk_mb is not None else None,
             "mem_limit": memory,
             "memswap_limit": memory,
             # Not nano_cpus: a container that was made with those takes no quota later.

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from chaos.cloud.config import SPILL_DIRECTORY
 from chaos.cloud.marks import command_of
 from chaos.cluster import Gauges
 
 PROC = Path("/proc")
 BALLAST = "chaos.cloud.ballast"
 STORE_FILLER = "chaos.cloud.store_filler"
+DISK_FILLER = "chaos.cloud.disk_filler"
 RAYLET = "raylet"
 _MB = 2**20
 # A limit from here on is none: version 1 writes the largest number of pages there can be.
@@ -52,7 +54,8 @@ def container_gauges(pid: int, *, proc: Path = PROC) -> Gauges | None:
         of_groups = read(groups)
     except (OSError, KeyError, ValueError):
         return None
-    return of_groups.model_copy(update=_of_processes(members(groups), proc))
+    disk = _disk(proc / str(pid) / "root" / SPILL_DIRECTORY.lstrip("/"))
+    return of_groups.model_copy(update={**disk, **_of_processes(members(groups), proc)})
 
 
 def process_gauges(pids: Iterable[int], *, proc: Path = PROC) -> Gauges | None:
@@ -113,10 +116,11 @@ def _file_limits(pid: int, proc: Path) -> tuple[str, str]:
 def _of_processes(pids: Iterable[int], proc: Path) -> dict[str, object]:
     """What only the processes themselves tell."""
     found: dict[str, object] = {}
-    ballast_pages = store_fillers = 0
+    ballast_pages = store_fillers = disk_fillers = 0
     for pid in pids:
         command = command_of(pid, proc=proc)
         store_fillers += STORE_FILLER in command
+        disk_fillers += DISK_FILLER in command
         if BALLAST in command:
             ballast_pages += int((_text(proc / str(pid) / "statm").split() or ["0", "0"])[1])
         elif name_of(pid, proc=proc) == RAYLET:
@@ -124,7 +128,22 @@ def _of_processes(pids: Iterable[int], proc: Path) -> dict[str, object]:
                 found |= {"raylet_files": open_files(pid, proc=proc), "raylet_file_limit": file_limit(pid, proc=proc)}
             except (OSError, ValueError):
                 continue
-    return {**found, "ballast_mb": round(ballast_pages * _PAGE / _MB, 1), "store_fillers": store_fillers}
+    return {
+        **found,
+        "ballast_mb": round(ballast_pages * _PAGE / _MB, 1),
+        "store_fillers": store_fillers,
+        "disk_fillers": disk_fillers,
+    }
+
+
+def _disk(directory: Path) -> dict[str, float]:
+    """Of the file system mounted there; nothing where there is none."""
+    try:
+        found = os.statvfs(directory)
+    except OSError:
+        return {}
+    megabytes = found.f_frsize / _MB
+    return {"disk_mb": round(found.f_blocks * megabytes, 1), "disk_free_mb": round(found.f_bavail * megabytes, 1)}
 
 
 def _groups_v1(groups: Path) -> Gauges:

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 
 import psutil
 
-from chaos.cloud.gauges import BALLAST, STORE_FILLER
+from chaos.cloud.config import SPILL_DIRECTORY
+from chaos.cloud.gauges import BALLAST, DISK_FILLER, STORE_FILLER
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import command_of, signal_all
 from chaos.cluster import Gauges
 from chaos.errors import InjectionError
-from chaos.harm import MemoryPressure, NodeHarm, StoreFill
+from chaos.harm import DiskFill, MemoryPressure, NodeHarm, StoreFill
 from chaos.value import Value
 
-PROGRAMS = (BALLAST, STORE_FILLER)
+PROGRAMS = (BALLAST, STORE_FILLER, DISK_FILLER)
 _MEMORY_FLOOR_MB = 1024
 _END_LIMIT_S = 5.0
 _POLL_S = 0.02
@@ -144,6 +145,30 @@ class StoreHolder(Holder):
         return [f"{_percent_asked(harms):g}", self._place.gcs_address(), instance.address]
 
 
+class DiskHolder(Holder):
+    """Room on the disk objects are spilled to: the fullest that is asked for."""
+
+    kinds: tuple[type[Value], ...] = (DiskFill,)
+    module = DISK_FILLER
+
+    def purpose(self, harms: Sequence[NodeHarm]) -> str:
+        """How full."""
+        return f"until_percent={_full_asked(harms):g}"
+
+    async def arguments(self, instance: Instance, harms: Sequence[NodeHarm]) -> list[str]:
+        """How full, and where that is.
+
+        Raises:
+            InjectionError: the node has no disk of its own, and the machine's is everybody's.
+        """
+        gauges = await self._place.gauges(instance)
+        if gauges is None or gauges.disk_mb is None:
+            raise InjectionError(
+                f"node {instance.node} has no disk of its own to fill; give its node type a `disk_limit_mb`"
+            )
+        return [f"{_full_asked(harms):g}", SPILL_DIRECTORY]
+
+
 def programs_seen(pids: Collection[int]) -> list[str]:
     """The programs of ours among a node's processes, in words."""
     return [
@@ -154,6 +179,10 @@ def programs_seen(pids: Collection[int]) -> list[str]:
 def _memory_asked(harms: Sequence[NodeHarm]) -> tuple[int, float]:
     asked = [harm for harm in harms if isinstance(harm, MemoryPressure)]
     return sum(harm.mb or 0 for harm in asked), max(harm.until_percent or 0.0 for harm in asked)
+
+
+def _full_asked(harms: Sequence[NodeHarm]) -> float:
+    return max(harm.until_percent for harm in harms if isinstance(harm, DiskFill))
 
 
 def _percent_asked(harms: Sequence[NodeHarm]) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from chaos.cloud.config import CloudDirectory
 from chaos.cloud.driver import Enforcer
 from chaos.cloud.file_limit import FileLimiter, limits_seen
-from chaos.cloud.holder import MemoryHolder, Place, StoreHolder, programs_seen
+from chaos.cloud.holder import DiskHolder, MemoryHolder, Place, StoreHolder, programs_seen
 from chaos.cloud.instances import Instance
 
 
@@ -15,7 +15,7 @@ class NodeResources:
     """The enforcers of a driver's nodes, told together which nodes come and go."""
 
     def __init__(self, directory: CloudDirectory, place: Place) -> None:
-        self._holders = (MemoryHolder(place), StoreHolder(place))
+        self._holders = (MemoryHolder(place), StoreHolder(place), DiskHolder(place))
         self._files = FileLimiter(directory.file_limits, place.processes)
 
     @property

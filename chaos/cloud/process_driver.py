@@ -29,7 +29,7 @@ from chaos.cloud.node_resources import NodeResources
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, loopback_address
 from chaos.cluster import Gauges
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import CpuThrottle, NetworkShape, NodeHarm
+from chaos.harm import CpuThrottle, DiskFill, NetworkShape, NodeHarm
 
 _POLL_S = 0.05
 _WRAPPER = "chaos.cloud.node_process"
@@ -124,11 +124,13 @@ class ProcessDriver:
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
     def refuses(self, harm: NodeHarm) -> str:
-        """Networks and CPU time: all nodes share this machine's."""
+        """Networks, CPU time and disks: all nodes share this machine's."""
         if isinstance(harm, NetworkShape):
             return "nodes of a local cluster share this machine's network; use --cluster compose"
         if isinstance(harm, CpuThrottle):
             return "nodes of a local cluster have no limit of CPU time; use --cluster compose"
+        if isinstance(harm, DiskFill):
+            return "nodes of a local cluster share this machine's disk; use --cluster compose"
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import yaml
 
-from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
 from chaos.cloud.driver import NodeLaunch
 from chaos.cluster_spec import ClusterSpec
 
@@ -162,6 +162,8 @@ def worker_launch(config: CloudConfig, *, instance: str, node_type: str, gcs_add
         "--include-log-monitor=false",
         *_amounts(config.spec, config.spec.node_types[node_type].resources),
     ]
+    if in_container and config.spec.node_types[node_type].disk_limit_mb is not None:
+        argv.append(f"--object-spilling-directory={SPILL_DIRECTORY}")
     if address:
         argv += [f"--node-ip-address={address}", "--dashboard-agent-listen-port=0"]
     return NodeLaunch(argv=tuple(argv), environment=node_environment(config, instance=instance, node_type=node_type))

@@ -46,7 +46,7 @@ from chaos.clusters.compose_command import IMAGE_VARIABLE, require_compose, run
 from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, sweep
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
-from chaos.harm import CpuThrottle, NetworkShape
+from chaos.harm import CpuThrottle, DiskFill, NetworkShape
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
@@ -83,6 +83,10 @@ class ComposeCluster(CloudCluster):
     async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
         """Limits the CPU time of a node's container."""
         await self._cloud.apply(throttle, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Fills the disk of limited size that a node spills objects to."""
+        await self._cloud.apply(fill, node=node, effect_id=effect_id, lease_s=lease_s)
 
     # -- programs and looking -------------------------------------------------------------------------------
 

@@ -81,7 +81,9 @@ class Engine:
 
 @pytest.fixture
 def config() -> CloudConfig:
-    limited = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128)
+    limited = NodeType(
+        resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128, disk_limit_mb=64
+    )
     spec = ClusterSpec(kind="compose", node_types={"gpu": limited})
     return compose_config(cluster="demo", mark="demo#1", spec=spec)
 
@@ -120,6 +122,7 @@ async def test_a_worker_has_its_types_limits_and_no_rights(
     await started(engine, config, tmp_path, monkeypatch)
     (made,) = engine.made
     assert (made["mem_limit"], made["memswap_limit"], made["shm_size"]) == ("1024m", "1024m", "128m")
+    assert made["tmpfs"] == {"/raychaos-spill": "size=64m,mode=1777"}
     assert (made["cpu_quota"], made["cpu_period"]) == (150_000, 100_000)
     assert made["cap_drop"] == ["ALL"]
     assert "/var/run/docker.sock" not in str(made)

@@ -11,12 +11,12 @@ import psutil
 import pytest
 
 from chaos.cloud.gauges import process_gauges
-from chaos.cloud.holder import MemoryHolder, Place, StoreHolder, programs_seen
+from chaos.cloud.holder import DiskHolder, MemoryHolder, Place, StoreHolder, programs_seen
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import command_of
 from chaos.cluster import Gauges
 from chaos.errors import InjectionError
-from chaos.harm import MemoryPressure, StoreFill
+from chaos.harm import DiskFill, MemoryPressure, StoreFill
 from chaos.value import Value
 
 ONE = Instance(instance="i-00001", node="w1", node_type="gpu", state="running", handle="h1", address="10.0.0.9")
@@ -29,6 +29,7 @@ class Node:
 
     def __init__(self) -> None:
         self.started: list[asyncio.subprocess.Process] = []
+        self.disk_mb: float | None = None
         self.limit_mb: float | None = 1000.0
         self.asked: list[list[str]] = []
         self.place = Place(self.start, self.processes, self.gauges, lambda: "head:6379")
@@ -42,7 +43,7 @@ class Node:
         return [process.pid for process in self.started if process.returncode is None]
 
     async def gauges(self, instance: Instance) -> Gauges | None:
-        return Gauges(at_s=0.0, cpu_s=0.0, memory_mb=600.0, memory_limit_mb=self.limit_mb)
+        return Gauges(at_s=0.0, cpu_s=0.0, memory_mb=600.0, memory_limit_mb=self.limit_mb, disk_mb=self.disk_mb)
 
     async def held_mb(self) -> float:
         gauges = process_gauges(await self.processes(ONE))
@@ -145,3 +146,12 @@ async def test_the_store_is_filled_by_a_driver_of_that_very_node(node: Node) -> 
 
 def test_nothing_of_ours_is_seen_where_nothing_is() -> None:
     assert programs_seen([os.getpid()]) == []
+
+
+async def test_only_a_disk_of_the_nodes_own_is_filled(node: Node) -> None:
+    holder = DiskHolder(node.place)
+    with pytest.raises(InjectionError, match="w1 has no disk of its own to fill; give its node type a `disk_limit_mb`"):
+        await holder.obey(ONE, [DiskFill(until_percent=90.0)], addresses={})
+    node.disk_mb = 64.0
+    await holder.obey(ONE, [DiskFill(until_percent=90.0), DiskFill(until_percent=50.0)], addresses={})
+    assert node.asked == [["-m", "chaos.cloud.disk_filler", "until_percent=90", "90", "/raychaos-spill"]]

@@ -22,8 +22,9 @@ MADE: dict[str, dict[str, object]] = {
     "press_memory": {"mb": 100},
     "exhaust_file_descriptors": {},
     "fill_object_store": {},
+    "fill_disk": {},
 }
-TAKING = ("throttle_cpu", "press_memory", "limit_files", "fill_store")
+TAKING = ("throttle_cpu", "press_memory", "limit_files", "fill_store", "fill_disk")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
 

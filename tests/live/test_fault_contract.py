@@ -13,7 +13,7 @@ WORKLOAD = """
 workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
 cluster:
   max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
+  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}
 schedule:
 """
 # One injection of each fault; a new fault adds its own.
@@ -28,6 +28,7 @@ INJECTIONS = {
     "press_memory": f"{{fault: press_memory, mb: 200, target: oldest, {LATER}, duration_s: 3}}",
     "exhaust_file_descriptors": f"{{fault: exhaust_file_descriptors, target: oldest, {LATER}, duration_s: 2}}",
     "fill_object_store": f"{{fault: fill_object_store, percent: 80, target: oldest, {LATER}, duration_s: 8}}",
+    "fill_disk": f"{{fault: fill_disk, target: oldest, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
 CASES = [
