@@ -17,7 +17,7 @@ import psutil
 from chaos.cloud.config import SPILL_DIRECTORY
 from chaos.cloud.gauges import BALLAST, DISK_FILLER, STORE_FILLER
 from chaos.cloud.instances import Instance
-from chaos.cloud.marks import command_of, signal_all
+from chaos.cloud.marks import command_of, kill_pending, signal_all
 from chaos.cluster import Gauges
 from chaos.errors import InjectionError
 from chaos.harm import DiskFill, MemoryPressure, NodeHarm, StoreFill
@@ -26,6 +26,7 @@ from chaos.value import Value
 PROGRAMS = (BALLAST, STORE_FILLER, DISK_FILLER)
 _MEMORY_FLOOR_MB = 1024
 _END_LIMIT_S = 5.0
+_FROZEN_AFTER_S = 0.5
 _POLL_S = 0.02
 _NOT_KNOWN = "?"
 
@@ -87,10 +88,14 @@ class Holder(ABC):
         return [(pid, words) for pid, words in found if self.module in words[:-1]]
 
     async def _end(self, pids: list[int]) -> None:
+        """Returns once they are gone; those of a frozen container die when it is thawed, and are not waited for."""
         signal_all(pids, signal.SIGKILL)
-        deadline_s = asyncio.get_running_loop().time() + _END_LIMIT_S
+        began_s = asyncio.get_running_loop().time()
         while left := [pid for pid in pids if self.module in command_of(pid)]:
-            if asyncio.get_running_loop().time() > deadline_s:
+            waited_s = asyncio.get_running_loop().time() - began_s
+            if waited_s > _FROZEN_AFTER_S and all(kill_pending(pid) for pid in left):
+                return
+            if waited_s > _END_LIMIT_S:
                 raise InjectionError(f"processes {left} of {self.module} do not die")
             await asyncio.sleep(_POLL_S)
 

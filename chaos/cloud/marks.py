@@ -83,6 +83,16 @@ def state_of(pid: int) -> str:
     return fields[0] if fields else ""
 
 
+def kill_pending(pid: int) -> bool:
+    """Whether SIGKILL waits for a process to be scheduled again (proc(5), ShdPnd)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    pending = next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) >> (signal.SIGKILL - 1) & 1)
+
+
 def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     """Sends a signal to each process that is still there."""
     for pid in pids:
