@@ -126,8 +126,8 @@ async def test_a_ballast_ends_with_whoever_started_it() -> None:
     while "chaos.cloud.ballast" not in command_of(pid):
         assert asyncio.get_running_loop().time() < deadline_s
         await asyncio.sleep(0.02)
-    # It remembers its starter before it takes its memory.
-    while (gauges := process_gauges([pid])) is None or gauges.ballast_mb < 8.0:
+    # It remembers its starter before it takes its memory, and Python alone is smaller than that.
+    while (gauges := process_gauges([pid])) is None or gauges.ballast_mb < 24.0:
         assert asyncio.get_running_loop().time() < deadline_s
         await asyncio.sleep(0.02)
     starter.kill()
