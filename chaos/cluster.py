@@ -11,7 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
-from chaos.harm import CpuThrottle, DiskFill, FileLimit, LaunchFault, MemoryPressure, NetworkShape, StoreFill
+from chaos.harm import (
+    CpuThrottle,
+    DiskFill,
+    DiskThrottle,
+    FileLimit,
+    LaunchFault,
+    MemoryPressure,
+    NetworkShape,
+    StoreFill,
+)
 from chaos.history import Recorder
 from chaos.value import Value
 
@@ -251,4 +260,17 @@ class FillsDisks(GaugesNodes, Protocol):
 
     async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
         """Fills it until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class ThrottlesDisks(Protocol):
+    """How fast a node uses its disk can be limited, and measured."""
+
+    async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits the node until undone or the lease ends."""
+        ...
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """Megabytes a second that the node itself writes and has on disk; None when it is gone."""
         ...

@@ -34,6 +34,7 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
     ("compose", "LimitsFiles"): (Form("prlimit of the container's Ray processes"),),
     ("compose", "FillsStores"): (Form("a Ray driver in the container holds objects"),),
     ("compose", "FillsDisks"): (Form("a file fills the container's spill directory, of size `disk_limit_mb`"),),
+    ("compose", "ThrottlesDisks"): (Form("rates of the container's control group (blkio, or io.max)", ("cgroup_io",)),),
     ("compose", "ThrottlesCpus"): (Form("a CFS quota for the container, set by the engine", ("cgroup_cpu",)),),
     ("compose", "rate_mbit"): (
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),

@@ -63,6 +63,13 @@ class DiskFill(Value):
     until_percent: float = Field(gt=0.0, le=100.0)
 
 
+class DiskThrottle(Value):
+    """The node reads from its disk, and writes to it, at most so many megabytes (10^6) a second."""
+
+    kind: Literal["disk_throttle"] = "disk_throttle"
+    mb_per_s: float = Field(gt=0.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -76,6 +83,8 @@ class LaunchFault(Value):
     error: str | None = None
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape | CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill
+NodeHarm: TypeAlias = (
+    FrozenNode | NetworkShape | CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill | DiskThrottle
+)
 CloudHarm: TypeAlias = LaunchFault
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

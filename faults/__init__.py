@@ -16,6 +16,7 @@ from faults.partition_network import PartitionNetwork
 from faults.pause_node import PauseNode
 from faults.press_memory import PressMemory
 from faults.throttle_cpu import ThrottleCpu
+from faults.throttle_disk import ThrottleDisk
 from faults.throttle_network import ThrottleNetwork
 
 ALL: Mapping[str, type[Fault]] = MappingProxyType(
@@ -33,6 +34,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             ExhaustFileDescriptors,
             FillObjectStore,
             FillDisk,
+            ThrottleDisk,
         )
     }
 )

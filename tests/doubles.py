@@ -23,13 +23,24 @@ from chaos.cluster import (
     PressesMemory,
     ShapesNetworks,
     ThrottlesCpus,
+    ThrottlesDisks,
     UndoesEffects,
     Vitals,
 )
 from chaos.errors import InjectionError
 from chaos.events import Event
 from chaos.fault import Effect, Fault, Site
-from chaos.harm import CpuThrottle, DiskFill, FileLimit, LaunchFault, MemoryPressure, NetworkShape, NodeHarm, StoreFill
+from chaos.harm import (
+    CpuThrottle,
+    DiskFill,
+    DiskThrottle,
+    FileLimit,
+    LaunchFault,
+    MemoryPressure,
+    NetworkShape,
+    NodeHarm,
+    StoreFill,
+)
 from chaos.history import History, Recorder
 
 T = TypeVar("T")
@@ -265,6 +276,19 @@ class FakeCluster:
         """Notes the filling."""
         await self._take("fill_disk", node, fill, effect_id, lease_s)
 
+    async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Notes the throttle."""
+        await self._take("throttle_disk", node, throttle, effect_id, lease_s)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """What the throttles in force leave of a disk as fast as `open_mbit` says in megabytes."""
+        await self._called("measure_disk", node, str(transfer_kib))
+        if node not in self.members:
+            return None
+        in_force = {key for key, effect in self.effects.items() if effect[0] == node and not self.harmless}
+        held = [harm for key, harm in self.taken.items() if key in in_force]
+        return min([self.open_mbit, *(harm.mb_per_s for harm in held if isinstance(harm, DiskThrottle))])
+
     async def gauges(self, node: str) -> Gauges | None:
         """What is left by what is taken of two cores, 1000 MB, a disk of 100 MB and 1024 files."""
         await self._called("gauges", node)
@@ -341,6 +365,7 @@ CAPABILITIES: tuple[type, ...] = (
     LimitsFiles,
     FillsStores,
     FillsDisks,
+    ThrottlesDisks,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

@@ -76,6 +76,11 @@ class CloudClient:
         read = (await self._call("GET", f"/nodes/{node}/gauges"))["gauges"]
         return None if read is None else Gauges.model_validate(read)
 
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        rate = (await self._call("POST", f"/nodes/{node}/disk", {"transfer_kib": transfer_kib}))["mb_per_s"]
+        return None if rate is None else float(rate)
+
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""
         await self._call("DELETE", f"/effects/{effect_id}")

@@ -114,6 +114,10 @@ class Cloud:
         """What a node uses of its resources; None where it does not run."""
         return await self._harming.gauges(node)
 
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        return await self._harming.measure_disk(node, transfer_kib=transfer_kib)
+
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
         return await self._driver.harm_seen(self._ledger.instances)

@@ -227,6 +227,10 @@ class DockerDriver:
         """Read from the container's control groups."""
         return await self._resources.gauges(instance)
 
+    async def measure_disk(self, instance: Instance, *, transfer_kib: int) -> float | None:
+        """Timed in the container."""
+        return await self._resources.measure_disk(instance, transfer_kib=transfer_kib)
+
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
         before = instances()

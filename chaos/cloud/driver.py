@@ -146,6 +146,15 @@ class GaugeDriver(Protocol):
 
 
 @runtime_checkable
+class DiskDriver(Protocol):
+    """Nodes have disks of their own to use, which can be measured."""
+
+    async def measure_disk(self, instance: Instance, *, transfer_kib: int) -> float | None:
+        """Megabytes a second that the node itself writes and has on disk; None when it is gone."""
+        ...
+
+
+@runtime_checkable
 class RemovesCluster(Protocol):
     """What runs the head and the Cloud can be removed by the Cloud, for an owner who is gone."""
 

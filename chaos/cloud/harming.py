@@ -7,7 +7,7 @@ import time
 
 import structlog
 
-from chaos.cloud.driver import GaugeDriver, NetworkDriver, NodeDriver
+from chaos.cloud.driver import DiskDriver, GaugeDriver, NetworkDriver, NodeDriver
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import Gauges, PathMeasurement
@@ -108,6 +108,13 @@ class Harming:
         assert isinstance(self._driver, GaugeDriver)
         instance = next((item for item in self._ledger.running() if item.node == node), None)
         return None if instance is None else await self._driver.gauges(instance)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        if not isinstance(self._driver, DiskDriver):
+            raise InjectionError("nodes of a local cluster share this machine's disk; use --cluster compose")
+        instance = next((item for item in self._ledger.running() if item.node == node), None)
+        return None if instance is None else await self._driver.measure_disk(instance, transfer_kib=transfer_kib)
 
     def _lock_of(self, instance_id: str) -> asyncio.Lock:
         return self._node_locks.setdefault(instance_id, asyncio.Lock())

@@ -29,7 +29,7 @@ from chaos.cloud.node_resources import NodeResources
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, loopback_address
 from chaos.cluster import Gauges
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import CpuThrottle, DiskFill, NetworkShape, NodeHarm
+from chaos.harm import CpuThrottle, DiskFill, DiskThrottle, NetworkShape, NodeHarm
 
 _POLL_S = 0.05
 _WRAPPER = "chaos.cloud.node_process"
@@ -129,7 +129,7 @@ class ProcessDriver:
             return "nodes of a local cluster share this machine's network; use --cluster compose"
         if isinstance(harm, CpuThrottle):
             return "nodes of a local cluster have no limit of CPU time; use --cluster compose"
-        if isinstance(harm, DiskFill):
+        if isinstance(harm, (DiskFill, DiskThrottle)):
             return "nodes of a local cluster share this machine's disk; use --cluster compose"
         return ""
 

@@ -23,8 +23,9 @@ MADE: dict[str, dict[str, object]] = {
     "exhaust_file_descriptors": {},
     "fill_object_store": {},
     "fill_disk": {},
+    "throttle_disk": {"mb_per_s": 5.0},
 }
-TAKING = ("throttle_cpu", "press_memory", "limit_files", "fill_store", "fill_disk")
+TAKING = ("throttle_cpu", "press_memory", "limit_files", "fill_store", "fill_disk", "throttle_disk")
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 
 

@@ -29,6 +29,7 @@ INJECTIONS = {
     "exhaust_file_descriptors": f"{{fault: exhaust_file_descriptors, target: oldest, {LATER}, duration_s: 2}}",
     "fill_object_store": f"{{fault: fill_object_store, percent: 80, target: oldest, {LATER}, duration_s: 8}}",
     "fill_disk": f"{{fault: fill_disk, target: oldest, {LATER}, duration_s: 3}}",
+    "throttle_disk": f"{{fault: throttle_disk, mb_per_s: 2, target: oldest, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
 }
 CASES = [
