@@ -128,7 +128,7 @@ class ContainerResources:
 
     async def _set_quota(self, instance: Instance, microseconds: int) -> bool:
         """Limits the container's CPU time a period; false when it is gone."""
-        return await self._told(
+        return await self._first_of(instance) is not None and await self._told(
             lambda: self._engine.api.update_container(instance.handle, cpu_period=PERIOD_US, cpu_quota=microseconds)
         )
 
