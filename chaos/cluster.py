@@ -14,13 +14,19 @@ from typing import Literal, Protocol, runtime_checkable
 from chaos.harm import (
     AnswerHarm,
     ConfigChange,
+    CpuThrottle,
     DeviceFault,
+    DiskFill,
+    DiskThrottle,
     EndedProcess,
     EndingNode,
+    FileLimit,
     LaunchHarm,
+    MemoryPressure,
     NetworkShape,
     Role,
     RpcFault,
+    StoreFill,
 )
 from chaos.history import Recorder
 from chaos.value import Value
@@ -313,4 +319,97 @@ class ShapesNetworks(Protocol):
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Connects from one node to another and transfers `transfer_kib` KiB; bounded to two seconds."""
+        ...
+
+
+class Gauges(Value):
+    """A node's use of its resources at one moment, as the kernel tells it; of limits there are none, None.
+
+    `throttled` counts the scheduling periods in which the node wanted more CPU than its limit; `memory_mb` leaves out
+    cache that can go at once; `oom_kills` counts what the kernel killed in the node for want of memory; `ballast_mb` is
+    what processes of ours hold there, and `store_fillers` how many of ours hold objects. `raylet_files` of at most
+    `raylet_file_limit` are open in its raylet. `disk_mb` and `disk_free_mb` are of the file system of limited size that
+    objects are spilled to, where the node has one, on which `disk_fillers` of ours hold a file.
+    """
+
+    at_s: float
+    cpu_s: float
+    cpu_limit_cores: float | None = None
+    throttled: int = 0
+    memory_mb: float = 0.0
+    memory_limit_mb: float | None = None
+    oom_kills: int = 0
+    ballast_mb: float = 0.0
+    store_fillers: int = 0
+    disk_fillers: int = 0
+    disk_mb: float | None = None
+    disk_free_mb: float | None = None
+    raylet_files: int | None = None
+    raylet_file_limit: int | None = None
+
+
+@runtime_checkable
+class GaugesNodes(Protocol):
+    """A node's use of its resources can be read from outside the node."""
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What the kernel says at this moment; None when the node is gone."""
+        ...
+
+
+@runtime_checkable
+class ThrottlesCpus(GaugesNodes, Protocol):
+    """A node's CPU time can be limited."""
+
+    async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits all of the node together until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class PressesMemory(GaugesNodes, Protocol):
+    """Memory can be taken from a node."""
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Holds memory on the node until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class LimitsFiles(GaugesNodes, Protocol):
+    """The number of files a node's processes may open can be lowered."""
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Lowers the limits of the node's Ray processes until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class FillsStores(GaugesNodes, Protocol):
+    """A node's object store can be filled with objects that stay."""
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Holds objects in the node's store until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class FillsDisks(GaugesNodes, Protocol):
+    """The disk a node spills objects to can be filled."""
+
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Fills it until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class ThrottlesDisks(Protocol):
+    """How fast a node uses its disk can be limited, and measured."""
+
+    async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits the node until undone or the lease ends."""
+        ...
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """Megabytes a second that the node itself writes and has on disk; None when it is gone."""
         ...

@@ -46,6 +46,7 @@ class NodeType(Value):
     memory_limit_mb: int = Field(default=2048, ge=512)
     cpu_limit: float | None = Field(default=None, gt=0.0)
     shm_mb: int = Field(default=256, ge=64)
+    disk_limit_mb: int | None = Field(default=None, ge=16)
 
     @model_validator(mode="after")
     def _ordered(self) -> NodeType:

@@ -189,7 +189,7 @@ class ConfigChanged(Value):
 
 
 class NodeView(Value):
-    """One node as the GCS sees it."""
+    """One node as the GCS sees it. `store_used` is the share of its object store in use, to a twentieth."""
 
     node: str
     node_type: str
@@ -197,6 +197,7 @@ class NodeView(Value):
     idle_s: float = 0.0
     total: Resources
     available: Resources
+    store_used: float | None = None
 
 
 class Demand(Value):

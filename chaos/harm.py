@@ -76,6 +76,49 @@ class EndingNode(Value):
     notice_s: float = Field(gt=0.0)
 
 
+class CpuThrottle(Value):
+    """All of the node together gets at most so many cores' worth of CPU time."""
+
+    kind: Literal["cpu_throttle"] = "cpu_throttle"
+    cores: float = Field(ge=0.01)
+
+
+class MemoryPressure(Value):
+    """A process of the node holds `mb` of memory, or so much that the node's is `until_percent` full at the start."""
+
+    kind: Literal["memory_pressure"] = "memory_pressure"
+    mb: int | None = Field(default=None, ge=1)
+    until_percent: float | None = Field(default=None, gt=0.0, le=100.0)
+
+
+class FileLimit(Value):
+    """Each of the node's Ray processes may open `spare` files more than it has open now, and no more."""
+
+    kind: Literal["file_limit"] = "file_limit"
+    spare: int = Field(ge=0)
+
+
+class StoreFill(Value):
+    """A program on the node holds objects in its object store until that is `percent` full."""
+
+    kind: Literal["store_fill"] = "store_fill"
+    percent: float = Field(gt=0.0, le=100.0)
+
+
+class DiskFill(Value):
+    """A file fills the file system the node spills objects to until that is `until_percent` full."""
+
+    kind: Literal["disk_fill"] = "disk_fill"
+    until_percent: float = Field(gt=0.0, le=100.0)
+
+
+class DiskThrottle(Value):
+    """The node reads from its disk, and writes to it, at most so many megabytes (10^6) a second."""
+
+    kind: Literal["disk_throttle"] = "disk_throttle"
+    mb_per_s: float = Field(gt=0.0)
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -202,7 +245,9 @@ class RpcFault(Value):
     max_delay_ms: int = Field(default=0, ge=0)
 
 
-NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | StoppedProcesses | EndedProcess | EndingNode
+ProcessHarm: TypeAlias = StoppedProcesses | EndedProcess | EndingNode
+ResourceHarm: TypeAlias = CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill | DiskThrottle
+NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | ProcessHarm | ResourceHarm
 LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
 AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage
 CloudHarm: TypeAlias = LaunchHarm | AnswerHarm | ConfigChange | RpcFault

@@ -14,9 +14,12 @@ from faults.delay_launch import DelayLaunch
 from faults.delay_rpcs import DelayRpcs
 from faults.delay_terminate import DelayTerminate
 from faults.duplicate_launch import DuplicateLaunch
+from faults.exhaust_file_descriptors import ExhaustFileDescriptors
 from faults.fail_launch import FailLaunch
 from faults.fail_rpcs import FailRpcs
 from faults.fail_terminate import FailTerminate
+from faults.fill_disk import FillDisk
+from faults.fill_object_store import FillObjectStore
 from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
 from faults.kill_autoscaler import KillAutoscaler
 from faults.kill_dashboard_agent import KillDashboardAgent
@@ -35,11 +38,14 @@ from faults.pause_gcs import PauseGcs
 from faults.pause_node import PauseNode
 from faults.pause_process import PauseProcess
 from faults.preempt_node import PreemptNode
+from faults.press_memory import PressMemory
 from faults.restart_head import RestartHead
 from faults.restart_node import RestartNode
 from faults.slow_join import SlowJoin
 from faults.stale_listing import StaleListing
 from faults.stop_node import StopNode
+from faults.throttle_cpu import ThrottleCpu
+from faults.throttle_disk import ThrottleDisk
 from faults.throttle_network import ThrottleNetwork
 from faults.vanish_node import VanishNode
 from faults.zombie_launch import ZombieLaunch
@@ -89,6 +95,12 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FailRpcs,
             DelayRpcs,
             RestartHead,
+            ThrottleCpu,
+            PressMemory,
+            ExhaustFileDescriptors,
+            FillObjectStore,
+            FillDisk,
+            ThrottleDisk,
         )
     }
 )

@@ -17,17 +17,24 @@ from chaos.cluster import (
     FaultsDevices,
     FaultsLaunches,
     FaultsRpcs,
+    FillsDisks,
+    FillsStores,
+    Gauges,
     GivesNotice,
     KillsNodes,
+    LimitsFiles,
     Node,
     NodeProcess,
     PathMeasurement,
     PausesNodes,
+    PressesMemory,
     RestartsHead,
     RestartsNodes,
     RpcFaultsSeen,
     ShapesNetworks,
     SignalsProcesses,
+    ThrottlesCpus,
+    ThrottlesDisks,
     UndoesEffects,
     Vitals,
 )
@@ -38,14 +45,21 @@ from chaos.harm import (
     AnswerHarm,
     CloudHarm,
     ConfigChange,
+    CpuThrottle,
     DeviceFault,
+    DiskFill,
+    DiskThrottle,
     EndedProcess,
     EndingNode,
+    FileLimit,
     LaunchFault,
     LaunchHarm,
+    MemoryPressure,
     NetworkShape,
+    NodeHarm,
     Role,
     RpcFault,
+    StoreFill,
 )
 from chaos.history import History, Recorder
 
@@ -153,7 +167,8 @@ class FakeCluster:
 
     Harm is in force as soon as it is applied and shows in vitals and paths, unless `harmless`. `failing` maps the name
     of a method to the error it raises; `slow_s` to how long it takes on the clock; `calls` is what was asked, in order;
-    `open_mbit` is how fast a path is without harm.
+    `open_mbit` is how fast a path is without harm. Every look at a node's gauges is two seconds after the one before,
+    in which the node used `busy_cores`, or what it may; `taken` is what takes resources, by effect.
     """
 
     kind = "fake"
@@ -168,6 +183,9 @@ class FakeCluster:
         self.open_mbit = OPEN_MBIT
         self.harmless = False
         self.effects: dict[str, tuple[str, bool, NetworkShape | None, CloudHarm | None]] = {}
+        self.taken: dict[str, NodeHarm] = {}
+        self.busy_cores = 2.0
+        self.gauged: dict[str, Gauges] = {}
         self.members: dict[str, Node] = {"head": node_named("head")}
         for ordinal in range(1, workers + 1):
             self.members[f"w{ordinal}"] = node_named(f"w{ordinal}")
@@ -347,6 +365,69 @@ class FakeCluster:
         self._live(node)
         self.effects[effect_id] = (node, False, shape, None)
 
+    async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Notes the throttle."""
+        await self._take("throttle_cpu", node, throttle, effect_id, lease_s)
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Notes the pressure."""
+        await self._take("press_memory", node, pressure, effect_id, lease_s)
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Notes the limit."""
+        await self._take("limit_files", node, limit, effect_id, lease_s)
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Notes the filling."""
+        await self._take("fill_store", node, fill, effect_id, lease_s)
+
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Notes the filling."""
+        await self._take("fill_disk", node, fill, effect_id, lease_s)
+
+    async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Notes the throttle."""
+        await self._take("throttle_disk", node, throttle, effect_id, lease_s)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """What the throttles in force leave of a disk as fast as `open_mbit` says in megabytes."""
+        await self._called("measure_disk", node, str(transfer_kib))
+        if node not in self.members:
+            return None
+        in_force = {key for key, effect in self.effects.items() if effect[0] == node and not self.harmless}
+        held = [harm for key, harm in self.taken.items() if key in in_force]
+        return min([self.open_mbit, *(harm.mb_per_s for harm in held if isinstance(harm, DiskThrottle))])
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What is left by what is taken of two cores, 1000 MB, a disk of 100 MB and 1024 files."""
+        await self._called("gauges", node)
+        if node not in self.members:
+            return None
+        in_force = {key for key, effect in self.effects.items() if effect[0] == node and not self.harmless}
+        harms = [harm for key, harm in self.taken.items() if key in in_force]
+        cores = [harm.cores for harm in harms if isinstance(harm, CpuThrottle)]
+        held_mb = sum(harm.mb or 400 for harm in harms if isinstance(harm, MemoryPressure))
+        full = [harm.until_percent for harm in harms if isinstance(harm, DiskFill)]
+        spares = [harm.spare for harm in harms if isinstance(harm, FileLimit)]
+        last = self.gauged.get(node, Gauges(at_s=0.0, cpu_s=0.0))
+        may_use = min([self.busy_cores, *cores])
+        self.gauged[node] = Gauges(
+            at_s=last.at_s + 2.0,
+            cpu_s=last.cpu_s + 2.0 * may_use,
+            cpu_limit_cores=min(cores, default=None),
+            throttled=last.throttled + (10 if may_use < self.busy_cores else 0),
+            memory_mb=500.0 + held_mb,
+            memory_limit_mb=1000.0,
+            ballast_mb=held_mb,
+            store_fillers=sum(isinstance(harm, StoreFill) for harm in harms),
+            disk_fillers=len(full),
+            disk_mb=100.0,
+            disk_free_mb=100.0 - max([10.0, *full]),
+            raylet_files=50,
+            raylet_file_limit=min([1024, *(50 + spare for spare in spares)]),
+        )
+        return self.gauged[node]
+
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """What the shapes in force leave of a fast path."""
         await self._called("measure_path", source, destination, str(transfer_kib))
@@ -371,6 +452,12 @@ class FakeCluster:
         if method in self.failing:
             raise self.failing[method]
 
+    async def _take(self, method: str, node: str, harm: NodeHarm, effect_id: str, lease_s: float) -> None:
+        await self._called(method, node, effect_id, f"{lease_s:g}")
+        self._live(node)
+        self.taken[effect_id] = harm
+        self.effects[effect_id] = (node, False, None, None)
+
     def _live(self, node: str) -> None:
         if node not in self.members:
             raise InjectionError(f"node {node!r} does not run")
@@ -391,6 +478,12 @@ CAPABILITIES: tuple[type, ...] = (
     FaultsRpcs,
     ChangesConfiguration,
     RestartsHead,
+    ThrottlesCpus,
+    PressesMemory,
+    LimitsFiles,
+    FillsStores,
+    FillsDisks,
+    ThrottlesDisks,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

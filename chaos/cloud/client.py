@@ -11,7 +11,7 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import TOKEN_HEADER
-from chaos.cluster import Node, NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, Node, NodeProcess, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import Event
 from chaos.harm import CloudHarm, NodeHarm
@@ -96,6 +96,16 @@ class CloudClient:
     async def configuration_was_read(self) -> bool:
         """Whether the autoscaler's configuration has been read since it was last edited."""
         return bool((await self._call("GET", "/configuration"))["read"])
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        read = (await self._call("GET", f"/nodes/{node}/gauges"))["gauges"]
+        return None if read is None else Gauges.model_validate(read)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        rate = (await self._call("POST", f"/nodes/{node}/disk", {"transfer_kib": transfer_kib}))["mb_per_s"]
+        return None if rate is None else float(rate)
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""

@@ -14,6 +14,8 @@ from chaos.value import Value
 
 TOKEN_HEADER = "Authorization"
 CONTAINER_ROOT = "/raychaos"
+# Where a container spills objects whose node type has a disk of limited size.
+SPILL_DIRECTORY = "/raychaos-spill"
 
 
 class CloudConfig(Value):
@@ -79,9 +81,18 @@ class CloudDirectory:
         return self.state / "ports.json"
 
     @property
+    def file_limits(self) -> Path:
+        """The usual limits of processes whose limits are lowered, as JSON."""
+        return self.state / "file-limits.json"
+
+    @property
     def sessions(self) -> Path:
         """The sessions of process nodes ever started: a line `INSTANCE PID:TICKS` each."""
         return self.state / "sessions"
+
+    def gcs_address(self) -> str:
+        """The GCS as the nodes reach it, as the Cloud announced it."""
+        return str(json.loads(self.address.read_text())["gcs"])
 
     def session_instances(self) -> dict[str, str]:
         """Instances by session, `PID:TICKS`; empty where nodes are no processes."""

@@ -20,7 +20,7 @@ from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
 from chaos.cloud.node_processes import NodeProcesses
 from chaos.cloud.rpc_faults import carried, environment_for
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.cluster_spec import ClusterSpec
 from chaos.harm import CloudHarm, NodeHarm, RpcFault
 
@@ -159,6 +159,14 @@ class Cloud:
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""
         return await self._harming.measure_path(source, destination, transfer_kib=transfer_kib)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        return await self._harming.gauges(node)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        return await self._harming.measure_disk(node, transfer_kib=transfer_kib)
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""

@@ -25,7 +25,8 @@ from docker.errors import APIError, NotFound
 from docker.types import DeviceRequest, Mount
 
 from chaos.cloud.bootstrap import make_node_directory, node_user
-from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
+from chaos.cloud.container_resources import ContainerResources
 from chaos.cloud.container_starts import start_again, start_in
 from chaos.cloud.containers import (
     CLUSTER_LABEL,
@@ -44,8 +45,9 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
+from chaos.cloud.cpu_limit import PERIOD_US, quota_us
 from chaos.cloud.device_faults import DeviceFaults
-from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.driver import Enforcer, Freezer, NodeLaunch, obey_all
 from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
@@ -55,7 +57,7 @@ from chaos.cloud.node_processes import in_namespace_of, look_at
 from chaos.cloud.notices import Notices
 from chaos.cloud.path_probe import measure
 from chaos.cloud.stopping import Stopper
-from chaos.cluster import NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, NodeProcess, PathMeasurement
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import NetworkShape, NodeHarm
 from chaos.value import Value
@@ -123,9 +125,13 @@ class DockerDriver:
         self._device_faults = DeviceFaults(directory, root_on_nodes=CONTAINER_ROOT)
         self._stopper, self._notices = Stopper(self.processes), Notices(directory, self.processes)
         self._reviver = Reviver(directory, self.processes, self._revive)
-        self._enforcers = (
+        self._resources = ContainerResources(
+            config.spec, directory, self._engine, in_thread=self._call, first_of=self._first_of
+        )
+        self._enforcers: tuple[Enforcer, ...] = (
             self._device_faults,
             _Networks(self._shaper, self._kernel_of),
+            *self._resources.enforcers,
             Freezer(self._pause, self._resume),
             self._stopper,
             self._reviver,
@@ -217,7 +223,7 @@ class DockerDriver:
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Faults the node's devices, shapes its network, and freezes it or lets it go on."""
+        """Hands each enforcer what is its."""
         await obey_all(self._enforcers, instance, harms, addresses=addresses)
 
     async def tear_down(self) -> None:
@@ -253,6 +259,14 @@ class DockerDriver:
                     f"no socket in the network of {source.node} or {destination.node}: {error}"
                 ) from error
             return PathMeasurement(reachable=False)
+
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """Read from the container's control groups."""
+        return await self._resources.gauges(instance)
+
+    async def measure_disk(self, instance: Instance, *, transfer_kib: int) -> float | None:
+        """Timed in the container."""
+        return await self._resources.measure_disk(instance, transfer_kib=transfer_kib)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""
@@ -290,11 +304,17 @@ class DockerDriver:
             for process in await self.processes(instance)
             if process.stopped
         ]
+        seen += await self._resources.seen(instance)
         found = await self._call(partial(self._inspect, instance.handle))
         return [*seen, f"{instance.node}: container paused"] if found is not None and found["State"]["Paused"] else seen
 
     async def _revive(self, instance: Instance, argv: Sequence[str], environment: Mapping[str, str]) -> None:
         await self._call(lambda: start_in(self._engine, instance.handle, argv, environment))
+
+    async def _first_of(self, instance: Instance) -> int | None:
+        """A node's first process, while it lives."""
+        kernel = await self._kernel_of(instance)
+        return kernel.pid if kernel is not None and kernel.alive() else None
 
     async def _pause(self, instance: Instance) -> None:
         """Freezes the container with the kernel's freezer."""
@@ -346,6 +366,7 @@ class DockerDriver:
 
     def _forget(self, handle: str) -> None:
         self._frozen.discard(handle)
+        self._resources.ended(handle)
         kernel = self._kernel.pop(handle, None)
         if kernel is not None:
             self._shaper.ended(kernel.pid)
@@ -408,7 +429,9 @@ class DockerDriver:
             container.remove(force=True, v=True)
             raise
         self._shaper.started(found["State"]["Pid"])
-        return instance.model_copy(update={"handle": container.id, "address": address})
+        started = instance.model_copy(update={"handle": container.id, "address": address})
+        self._resources.started(started)
+        return started
 
     def _start_again(self, container: str) -> str:
         """Starts a container once it has ended; returns its address."""
@@ -441,6 +464,7 @@ class DockerDriver:
         project = own_labels[PROJECT_LABEL]
         number = int(instance.instance.removeprefix("i-"))
         uid, gid = node_user()
+        disk_mb = node_type.disk_limit_mb
         memory = f"{node_type.memory_limit_mb}m"
         return {
             "image": self._image,
@@ -468,9 +492,12 @@ class DockerDriver:
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges:true"],
             "shm_size": f"{node_type.shm_mb}m",
+            "tmpfs": {SPILL_DIRECTORY: f"size={disk_mb}m,mode=1777"} if disk_mb is not None else None,
             "mem_limit": memory,
             "memswap_limit": memory,
-            "nano_cpus": None if node_type.cpu_limit is None else round(node_type.cpu_limit * 1e9),
+            # Not nano_cpus: a container that was made with those takes no quota later.
+            "cpu_period": PERIOD_US,
+            "cpu_quota": quota_us(node_type.cpu_limit),
             "device_requests": self._device_requests(instance, node_type.resources.get("GPU", 0.0)),
         }
 

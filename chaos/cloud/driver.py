@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from pydantic import Field
 
 from chaos.cloud.instances import Instance
-from chaos.cluster import NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, NodeProcess, PathMeasurement
 from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 from chaos.value import Value
 
@@ -167,6 +167,24 @@ class NetworkDriver(Protocol):
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path from inside both nodes' networks."""
+        ...
+
+
+@runtime_checkable
+class GaugeDriver(Protocol):
+    """What a node uses of its resources can be read."""
+
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """What the kernel says at this moment; None of a node that is gone."""
+        ...
+
+
+@runtime_checkable
+class DiskDriver(Protocol):
+    """Nodes have disks of their own to use, which can be measured."""
+
+    async def measure_disk(self, instance: Instance, *, transfer_kib: int) -> float | None:
+        """Megabytes a second that the node itself writes and has on disk; None when it is gone."""
         ...
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from chaos.cloud.driver import CloudEnforcer, NetworkDriver, NodeDriver
+from chaos.cloud.driver import CloudEnforcer, DiskDriver, GaugeDriver, NetworkDriver, NodeDriver
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
-from chaos.cluster import PathMeasurement
+from chaos.cluster import Gauges, PathMeasurement
 from chaos.errors import ChaosError, InjectionError
 from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
 
@@ -136,6 +136,19 @@ class Harming:
             raise InjectionError("nodes of a local cluster share this machine's network; use --cluster compose")
         near, far = self._ledger.live(source), self._ledger.live(destination)
         return await self._driver.measure_path(near, far, transfer_kib=transfer_kib)
+
+    async def gauges(self, node: str) -> Gauges | None:
+        """What a node uses of its resources; None where it does not run."""
+        assert isinstance(self._driver, GaugeDriver)
+        instance = next((item for item in self._ledger.running() if item.node == node), None)
+        return None if instance is None else await self._driver.gauges(instance)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
+        if not isinstance(self._driver, DiskDriver):
+            raise InjectionError("nodes of a local cluster share this machine's disk; use --cluster compose")
+        instance = next((item for item in self._ledger.running() if item.node == node), None)
+        return None if instance is None else await self._driver.measure_disk(instance, transfer_kib=transfer_kib)
 
     def _lock_of(self, instance_id: str) -> asyncio.Lock:
         return self._node_locks.setdefault(instance_id, asyncio.Lock())

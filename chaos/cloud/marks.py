@@ -49,10 +49,10 @@ def programs(mark: str) -> list[int]:
     return sorted(pid for pid in marked(mark) if PROGRAM_VARIABLE in environment_of(pid))
 
 
-def command_of(pid: int) -> list[str]:
+def command_of(pid: int, *, proc: Path = Path("/proc")) -> list[str]:
     """The words of a process's command; empty when it is gone."""
     try:
-        raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        raw = (proc / str(pid) / "cmdline").read_bytes()
     except OSError:
         return []
     return [word.decode(errors="replace") for word in raw.split(b"\0") if word]
@@ -86,6 +86,16 @@ def state_of(pid: int) -> str:
     """The kernel's one-letter state of a process (`R`, `S`, `T`, …); empty when it is gone."""
     fields = _fields_of(pid)
     return fields[0] if fields else ""
+
+
+def kill_pending(pid: int) -> bool:
+    """Whether SIGKILL waits for a process to be scheduled again (proc(5), ShdPnd)."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+    pending = next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:"))
+    return bool(int(pending, 16) >> (signal.SIGKILL - 1) & 1)
 
 
 def signal_all(pids: Iterable[int], number: signal.Signals) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.device_faults import DeviceFaults
-from chaos.cloud.driver import NodeLaunch, obey_all
+from chaos.cloud.driver import Enforcer, NodeLaunch, obey_all
 from chaos.cloud.ended import Reviver
+from chaos.cloud.gauges import process_gauges
 from chaos.cloud.head import STALE_HEAD_FILE
+from chaos.cloud.holder import Place
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import (
     command_of,
@@ -28,12 +30,13 @@ from chaos.cloud.marks import (
 )
 from chaos.cloud.node_process import children_of, start_ticks
 from chaos.cloud.node_processes import look_at
+from chaos.cloud.node_resources import NodeResources
 from chaos.cloud.notices import Notices
-from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, loopback_address
+from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, loopback_address
 from chaos.cloud.stopping import Stopper
-from chaos.cluster import NodeProcess
+from chaos.cluster import Gauges, NodeProcess
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import FrozenNode, NetworkShape, NodeHarm, StoppedProcesses
+from chaos.harm import CpuThrottle, DiskFill, DiskThrottle, FrozenNode, NetworkShape, NodeHarm, StoppedProcesses
 from chaos.value import Value
 
 _POLL_S = 0.05
@@ -72,8 +75,11 @@ class ProcessDriver:
         self._device_faults = DeviceFaults(directory, root_on_nodes=str(directory.root))
         self._stopper = Stopper(self.processes)
         self._reviver = Reviver(directory, self.processes, self._revive)
-        self._enforcers = (
+        place = Place(self._run_program, self._processes, self.gauges, directory.gcs_address)
+        self._resources = NodeResources(directory, place)
+        self._enforcers: tuple[Enforcer, ...] = (
             self._device_faults,
+            *self._resources.enforcers,
             _Stillness(self._pause, self._stopper),
             self._reviver,
             Notices(directory, self.processes),
@@ -90,6 +96,7 @@ class ProcessDriver:
             raise ClusterError(f"the process of node {instance.node} ended as it started; see {logs}")
         handle = f"{pid}:{ticks}"
         self._stopper.started(handle)
+        self._resources.started(handle)
         with self._directory.sessions.open("a") as file:
             file.write(f"{instance.instance} {handle}\n")
         return instance.model_copy(
@@ -148,6 +155,7 @@ class ProcessDriver:
             if asyncio.get_running_loop().time() > deadline:
                 raise InjectionError(f"processes {self._living(instance)} of node {instance.node} do not die")
             await asyncio.sleep(_POLL_S)
+        self._resources.ended(instance.handle)
 
     async def kill(self, instance: Instance) -> bool:
         """SIGKILL to the process group at once, then to whatever else is the node's."""
@@ -173,25 +181,38 @@ class ProcessDriver:
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
     def refuses(self, harm: NodeHarm) -> str:
-        """Networks: all nodes share this machine's."""
+        """Networks, CPU time and disks: all nodes share this machine's."""
         if isinstance(harm, NetworkShape):
             return "nodes of a local cluster share this machine's network; use --cluster compose"
+        if isinstance(harm, CpuThrottle):
+            return "nodes of a local cluster have no limit of CPU time; use --cluster compose"
+        if isinstance(harm, (DiskFill, DiskThrottle)):
+            return "nodes of a local cluster share this machine's disk; use --cluster compose"
         return ""
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """Faults the node's devices; stops, ends and starts its processes; tells the node of its end."""
+        """Hands each enforcer what is its."""
         await obey_all(self._enforcers, instance, harms, addresses=addresses)
+
+    async def gauges(self, instance: Instance) -> Gauges | None:
+        """Read from the node's processes."""
+        pids = await self._processes(instance)
+        return await asyncio.to_thread(process_gauges, pids)
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """Processes that are stopped, or outlived their node, or are of a program that should have ended."""
-        here = instances()
-        before = {instance.instance for instance in here}
-        faulted = [thing for instance in here for thing in self._device_faults.seen(instance)]
+        there = instances()
+        before = {instance.instance for instance in there}
+        taken = [thing for instance in there for thing in self._device_faults.seen(instance)]
         seen = await asyncio.to_thread(self._harm_seen)
         # A node that began or ended while the processes were looked at had its right to them.
         known = before | {instance.instance for instance in instances()}
+        for instance in there:
+            wrapper = self._pid(instance)
+            if wrapper is not None:
+                taken += self._resources.seen(instance, await self._processes(instance), first=wrapper)
         shown = tuple(text for owner, text in seen if owner is None or owner not in known)
-        return (*faulted, *shown, *self._reviver.owed(known))
+        return (*shown, *taken, *self._reviver.owed(known))
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
@@ -201,6 +222,30 @@ class ProcessDriver:
             if asyncio.get_running_loop().time() > deadline:
                 raise ClusterError(f"processes {remaining} of cluster {self._config.cluster} do not die")
             await asyncio.sleep(_POLL_S)
+
+    async def _processes(self, instance: Instance) -> list[int]:
+        """All of the node but its wrapper."""
+        pids = await asyncio.to_thread(self._living, instance)
+        return [pid for pid in pids if pid != self._pid(instance)]
+
+    async def _run_program(self, instance: Instance, arguments: Sequence[str]) -> None:
+        """Runs a Python program as part of the node; what it writes is kept beside the node's logs."""
+        with (self._directory.nodes / instance.instance / f"{arguments[1]}.log").open("ab") as log:
+            await asyncio.create_subprocess_exec(
+                sys.executable,
+                *arguments,
+                env={
+                    **os.environ,
+                    MARK_VARIABLE: self._config.mark,
+                    INSTANCE_VARIABLE: instance.instance,
+                    DIRECTORY_VARIABLE: str(self._directory.root),
+                },
+                cwd="/",
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     async def _pause(self, instance: Instance) -> None:
         """SIGSTOP to the process group at once, then to stragglers until none is new; the wrapper goes on.

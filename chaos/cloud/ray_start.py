@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
+from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
 from chaos.cluster_spec import ClusterSpec
@@ -169,6 +169,8 @@ def worker_launch(config: CloudConfig, instance: Instance, *, gcs_address: str, 
         "--include-log-monitor=false",
         *_amounts(config.spec, instance.shape.resources),
     ]
+    if in_container and instance.shape.disk_limit_mb is not None:
+        argv.append(f"--object-spilling-directory={SPILL_DIRECTORY}")
     if address:
         argv += [f"--node-ip-address={address}", "--dashboard-agent-listen-port=0"]
     environment = node_environment(config, instance=instance.instance, node_type=instance.node_type)

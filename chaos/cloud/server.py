@@ -83,6 +83,12 @@ class PathAsk(Value):
     transfer_kib: int = Field(ge=1, le=65536)
 
 
+class DiskAsk(Value):
+    """Body of POST /nodes/{node}/disk."""
+
+    transfer_kib: int = Field(ge=1, le=65536)
+
+
 class OwnerAsk(Value):
     """Body of POST /owner: a lease in seconds, or none to keep the cluster until it is told to end."""
 
@@ -200,6 +206,15 @@ def application(
         measured = await cloud.measure_path(ask.source, ask.destination, transfer_kib=ask.transfer_kib)
         return web.json_response(measured.model_dump(mode="json"))
 
+    async def gauges(request: web.Request) -> web.Response:
+        read = await cloud.gauges(request.match_info["node"])
+        return web.json_response({"gauges": None if read is None else read.model_dump(mode="json")})
+
+    async def disk(request: web.Request) -> web.Response:
+        ask = await _body(request, DiskAsk)
+        rate = await cloud.measure_disk(request.match_info["node"], transfer_kib=ask.transfer_kib)
+        return web.json_response({"mb_per_s": rate})
+
     async def owner(request: web.Request) -> web.Response:
         ask = await _body(request, OwnerAsk)
         if ask.ttl_s is None:
@@ -239,6 +254,8 @@ def application(
             web.post("/provider/instances/{instance}/tags", tag),
             web.post("/nodes/{node}/kill", kill),
             *process_routes(cloud),
+            web.get("/nodes/{node}/gauges", gauges),
+            web.post("/nodes/{node}/disk", disk),
             web.get("/effects", list_effects),
             web.put("/effects/{effect}", apply),
             web.delete("/effects/{effect}", undo),

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from chaos.cloud.client import CloudClient
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import StateFile
-from chaos.cluster import Node, NodeProcess, Process, RpcFaultsSeen, Vitals
+from chaos.cluster import Gauges, Node, NodeProcess, Process, RpcFaultsSeen, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import Observer
 from chaos.clusters.rpc_logs import seen_in
@@ -27,11 +27,14 @@ from chaos.harm import (
     DeviceFault,
     EndedProcess,
     EndingNode,
+    FileLimit,
     FrozenNode,
     LaunchHarm,
+    MemoryPressure,
     Role,
     RpcFault,
     StoppedProcesses,
+    StoreFill,
 )
 from chaos.history import Recorder
 from chaos.home import cluster_root
@@ -239,6 +242,10 @@ class CloudCluster(ABC):
                     with contextlib.suppress(FileNotFoundError):
                         shutil.copy2(path, target / path.name)
 
+    async def gauges(self, node: str) -> Gauges | None:
+        """Read by the Cloud, where the node runs."""
+        return await self._cloud.gauges(node)
+
     # -- harm -----------------------------------------------------------------------------------------------
 
     async def kill_node(self, node: str) -> None:
@@ -252,6 +259,18 @@ class CloudCluster(ABC):
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Freezes a node."""
         await self._cloud.apply(FrozenNode(), node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def press_memory(self, node: str, pressure: MemoryPressure, *, effect_id: str, lease_s: float) -> None:
+        """Holds memory on a node."""
+        await self._cloud.apply(pressure, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def limit_files(self, node: str, limit: FileLimit, *, effect_id: str, lease_s: float) -> None:
+        """Lowers how many files a node's Ray processes may open."""
+        await self._cloud.apply(limit, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def fill_store(self, node: str, fill: StoreFill, *, effect_id: str, lease_s: float) -> None:
+        """Holds objects in a node's object store."""
+        await self._cloud.apply(fill, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Makes launches late, or fail."""

@@ -46,7 +46,7 @@ from chaos.clusters.compose_command import IMAGE_VARIABLE, require_compose, run
 from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, sweep
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
-from chaos.harm import NetworkShape
+from chaos.harm import CpuThrottle, DiskFill, DiskThrottle, NetworkShape
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
@@ -79,6 +79,22 @@ class ComposeCluster(CloudCluster):
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measured by the Cloud, with sockets inside both nodes' networks."""
         return await self._cloud.measure_path(source, destination, transfer_kib=transfer_kib)
+
+    async def throttle_cpu(self, node: str, throttle: CpuThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits the CPU time of a node's container."""
+        await self._cloud.apply(throttle, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
+        """Fills the disk of limited size that a node spills objects to."""
+        await self._cloud.apply(fill, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
+        """Limits how fast a node's container uses its disk."""
+        await self._cloud.apply(throttle, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
+        """Measured by a program in the node's container."""
+        return await self._cloud.measure_disk(node, transfer_kib=transfer_kib)
 
     # -- programs and looking -------------------------------------------------------------------------------
 

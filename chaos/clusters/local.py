@@ -22,6 +22,7 @@ import psutil
 
 import chaos
 from chaos.cloud.config import CloudConfig
+from chaos.cloud.holder import programs_seen
 from chaos.cloud.marks import all_pids, environment_of, processes, signal_all, state_of
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VARIABLE, PROGRAM_VARIABLE
@@ -91,7 +92,8 @@ class LocalCluster(CloudCluster):
         sessions = [found["handle"]] if found["handle"] else []
         for pid in processes(self._known_config().mark, instance=found["instance"], sessions=sessions):
             state = state_of(pid)
-            if pid == wrapper or not state:
+            # What we hold there sleeps, and is not frozen with the node.
+            if pid == wrapper or not state or programs_seen([pid]):
                 continue
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = psutil.Process(pid).cpu_times()

@@ -36,6 +36,7 @@ _LEAST_PAUSE_S = 0.5
 _MOST_PAUSE_S = 8.0
 _WELL_AFTER_S = 10.0
 _LINE_LIMIT = 4 * 1024 * 1024
+_STORE = "object_store_memory"
 _LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("instance", re.compile(r"Update instance .*")),
     ("stuck", re.compile(r".*is stuck in.*")),
@@ -189,6 +190,7 @@ class Observer:
                     idle_s=round(node["idle_s"]),
                     total=_counted(node["total"]),
                     available=_counted(node["available"]),
+                    store_used=_store_used(node["total"], node["available"]),
                 )
             )
         if sample["reachable"]:
@@ -255,11 +257,17 @@ def _is_alive(node: Mapping[str, Any]) -> bool:
     return node["status"] in ("running", "idle", "draining")
 
 
+def _store_used(total: Mapping[str, float], available: Mapping[str, float]) -> float | None:
+    """The share of the object store in use, coarse: every other value is another sample to keep."""
+    whole = total.get(_STORE)
+    return None if not whole else round((1.0 - available.get(_STORE, 0.0) / whole) * 20) / 20
+
+
 def _counted(resources: Mapping[str, float]) -> dict[str, float]:
     return {
         name: round(amount, 4)
         for name, amount in resources.items()
-        if not name.startswith("node:") and name not in ("memory", "object_store_memory")
+        if not name.startswith("node:") and name not in ("memory", _STORE)
     }
 
 

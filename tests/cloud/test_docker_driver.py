@@ -32,7 +32,7 @@ OWN: dict[str, Any] = {
     "Mounts": [{"Type": "bind", "Source": "/somewhere/demo", "Destination": "/raychaos"}],
 }
 
-SHAPE = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128)
+SHAPE = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, memory_limit_mb=1024, cpu_limit=1.5, shm_mb=128, disk_limit_mb=64)
 
 
 class Engine:
@@ -122,7 +122,8 @@ async def test_a_worker_has_its_types_limits_and_no_rights(
     await started(engine, config, tmp_path, monkeypatch)
     (made,) = engine.made
     assert (made["mem_limit"], made["memswap_limit"], made["shm_size"]) == ("1024m", "1024m", "128m")
-    assert made["nano_cpus"] == 1_500_000_000
+    assert made["tmpfs"] == {"/raychaos-spill": "size=64m,mode=1777"}
+    assert (made["cpu_quota"], made["cpu_period"]) == (150_000, 100_000)
     assert made["cap_drop"] == ["ALL"]
     assert "/var/run/docker.sock" not in str(made)
     assert made["init"]

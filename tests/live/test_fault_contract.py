@@ -33,6 +33,12 @@ TOURS = {
             "gpu_slow": "factor: 3, target: oldest, duration_s: 6",
             "pause_autoscaler": "duration_s: 3",
             "kill_autoscaler": "duration_s: 3",
+            "throttle_cpu": "cores: 0.2, target: oldest, duration_s: 4",
+            "press_memory": "mb: 200, target: oldest, duration_s: 3",
+            "exhaust_file_descriptors": "target: oldest, duration_s: 2",
+            "fill_object_store": "percent: 80, target: oldest, duration_s: 8",
+            "fill_disk": "target: oldest, duration_s: 3",
+            "throttle_disk": "mb_per_s: 2, target: oldest, duration_s: 3",
             "change_idle_timeout": "idle_timeout_s: 2, duration_s: 3",
             "change_node_types": "new_type: big, resources: {CPU: 4, GPU: 2}, duration_s: 4",
         },
@@ -68,7 +74,7 @@ WORKLOAD = """
 workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
 cluster:
   max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
+  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}
 schedule:
 """
 LATER = "on: {progress_percent: 10}"
