@@ -24,7 +24,19 @@ THROTTLE = {"fault": "throttle_network", "rate_mbit": 5, "target": "w1", "at_s":
 PARTITION = {"fault": "partition_network", "target": "w1", "at_s": 2, "duration_s": 1}
 PAUSE = {"fault": "pause_node", "target": "w1", "at_s": 3, "duration_s": 1}
 KILL = {"fault": "kill_node", "target": "w1", "at_s": 4}
-ALL_OF_IT = ("tbf", "ingress", "ifb", "mirred", "police", "drop", "cgroup_freezer")
+ALL_OF_IT = (
+    "tbf",
+    "ingress",
+    "ifb",
+    "mirred",
+    "police",
+    "drop",
+    "reject",
+    "statistic",
+    "nfqueue",
+    "netem",
+    "cgroup_freezer",
+)
 
 
 def kernel(*, lacks: tuple[str, ...] = (), unknown: tuple[str, ...] = ()) -> Kernel:

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import structlog
 
 from chaos.cloud.config import CloudConfig
-from chaos.cloud.driver import NodeDriver
+from chaos.cloud.driver import NodeDriver, Sampling
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
-from chaos.cluster import PathMeasurement
+from chaos.cluster import NetworkView, PathMeasurement, PathSample
 from chaos.harm import CloudHarm, NodeHarm
 
 
@@ -109,6 +109,14 @@ class Cloud:
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""
         return await self._harming.measure_path(source, destination, transfer_kib=transfer_kib)
+
+    async def sample_path(self, source: str, destination: str, how: Sampling) -> PathSample:
+        """Counts packets that are sent one way along a path."""
+        return await self._harming.sample_path(source, destination, how)
+
+    async def view_network(self, node: str) -> NetworkView:
+        """What a node's kernel shows of its network."""
+        return await self._harming.view_network(node)
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""

@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
@@ -43,16 +43,18 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
-from chaos.cloud.driver import Freezer, NodeLaunch, obey_all
+from chaos.cloud.driver import CLOUD, Freezer, NodeLaunch, Sampling, obey_all
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
-from chaos.cloud.network import NetworkShaper, Wanted
+from chaos.cloud.network import NetworkShaper
+from chaos.cloud.networks import Networks, connections_of
 from chaos.cloud.node_process import start_ticks
+from chaos.cloud.packets import Wanted
 from chaos.cloud.path_probe import measure
-from chaos.cluster import PathMeasurement
+from chaos.cloud.path_sample import sample
+from chaos.cluster import NetworkView, PathMeasurement, PathSample
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import NetworkShape, NodeHarm
-from chaos.value import Value
+from chaos.harm import NodeHarm
 
 WORKER = "worker"
 HEAD = "head"
@@ -80,25 +82,6 @@ class _Kernel:
         return self._ticks is not None and start_ticks(self.pid) == self._ticks
 
 
-class _Networks:
-    """Shapes the networks of nodes that live."""
-
-    kinds: tuple[type[Value], ...] = (NetworkShape,)
-
-    def __init__(self, shaper: NetworkShaper, kernel_of: Callable[[Instance], Awaitable[_Kernel | None]]) -> None:
-        self._shaper = shaper
-        self._kernel_of = kernel_of
-
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """The slowest rate and every cut among the shapes."""
-        shapes = [harm for harm in harms if isinstance(harm, NetworkShape)]
-        kernel = await self._kernel_of(instance)
-        if kernel is not None and kernel.alive():
-            await self._shaper.shape(kernel.pid, Wanted.of(shapes, addresses))
-        elif shapes:
-            raise InjectionError(f"node {instance.node} is gone")
-
-
 class DockerDriver:
     """Runs the workers of one Compose project, and adopts its head."""
 
@@ -113,7 +96,8 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
-        self._enforcers = (_Networks(self._shaper, self._kernel_of), Freezer(self._pause, self._resume))
+        self._networks = Networks(self._shaper, self._kernel_of)
+        self._enforcers = (self._networks, Freezer(self._pause, self._resume))
         self._own = self._find_own()
         self._image = self._own_image()
         make_node_directory(directory, HEAD)
@@ -189,6 +173,7 @@ class DockerDriver:
             workers = await asyncio.to_thread(self._members, WORKER)
             await asyncio.to_thread(lambda: list(self._pool.map(self._keep_log, [item.id for item in workers])))
             await asyncio.to_thread(remove_containers, self._engine, workers)
+        await self._networks.settle()
         for handle, kernel in self._kernel.items():
             if kernel.alive() and handle not in {worker.id for worker in workers}:
                 await self._shaper.shape(kernel.pid, Wanted())
@@ -202,17 +187,45 @@ class DockerDriver:
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measured by sockets inside both nodes' networks; of a node that is gone, nothing is reachable."""
+        measured = await self._along(
+            source, destination, lambda near, far: measure(near, far, destination.address, transfer_kib=transfer_kib)
+        )
+        return measured or PathMeasurement(reachable=False)
+
+    async def sample_path(self, source: Instance, destination: Instance, how: Sampling) -> PathSample:
+        """Sampled by sockets inside both nodes' networks; at a node that is gone, nothing arrives."""
+        sampled = await self._along(
+            source, destination, lambda near, far: sample(near, far, destination.address, **how.model_dump())
+        )
+        return sampled or PathSample(sent=how.packets, arrived=0)
+
+    async def view_network(self, instance: Instance, *, addresses: Mapping[str, str]) -> NetworkView:
+        """What shows in the node's kernel; nothing of a node that is gone."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            return NetworkView()
+        means = (await self._shaper.look(kernel.pid)).means
+        return NetworkView(means=means, connections=await asyncio.to_thread(connections_of, kernel.pid, addresses))
+
+    def itself(self) -> Instance:
+        """This container; it has no number in the books."""
+        cloud = Instance(instance=CLOUD, node=CLOUD, node_type=CLOUD, state="running")
+        own = self._own["NetworkSettings"]["Networks"].values()
+        return cloud.model_copy(update={"handle": self._own["Id"], "address": next(iter(own))["IPAddress"]})
+
+    async def _along(self, source: Instance, destination: Instance, work: Callable[[int, int], T]) -> T | None:
+        """Does something with the networks of two nodes; None where one is gone."""
         near, far = await self._kernel_of(source), await self._kernel_of(destination)
         if near is None or far is None:
-            return PathMeasurement(reachable=False)
+            return None
         try:
-            return await self._call(lambda: measure(near.pid, far.pid, destination.address, transfer_kib=transfer_kib))
+            return await self._call(lambda: work(near.pid, far.pid))
         except OSError as error:
             if near.alive() and far.alive():
                 raise InjectionError(
                     f"no socket in the network of {source.node} or {destination.node}: {error}"
                 ) from error
-            return PathMeasurement(reachable=False)
+            return None
 
     async def harm_seen(self, instances: Callable[[], Collection[Instance]]) -> tuple[str, ...]:
         """What still shows, in the kernel and the engine; and workers and programs that nobody should be running."""

@@ -40,7 +40,7 @@ async def run_in_network(pid: int, script: str) -> str:
 
 
 def socket_in(pid: int, kind: socket.SocketKind) -> socket.socket:
-    """A socket (`SOCK_STREAM`: TCP, `SOCK_DGRAM`: UDP) that lives in a process's network namespace, whichever thread uses it.
+    """A TCP (SOCK_STREAM) or UDP (SOCK_DGRAM) socket in a process's network namespace, whichever thread uses it.
 
     Raises:
         OSError: the process is gone, or its namespace cannot be entered.

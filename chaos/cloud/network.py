@@ -310,7 +310,9 @@ class NetworkShaper:
 
     async def _follow(self, pid: int, wanted: Wanted) -> None:
         found = await self.look(pid)
-        coming = plan(found, wanted, tables=self._tables, netem=await self._has_netem() if wanted.impairments else False)
+        coming = plan(
+            found, wanted, tables=self._tables, netem=await self._has_netem() if wanted.impairments else False
+        )
         # Who does it is there before the first packet comes, and goes after the last.
         if coming.orders is not None:
             await self._queue_of(pid).obey(coming.orders)
@@ -325,7 +327,7 @@ class NetworkShaper:
         return self._queues[pid]
 
     async def _has_netem(self) -> bool:
-        """Whether this kernel has netem, and can redirect what is received to it; tried once, in a network of its own."""
+        """Whether this kernel has netem, and redirects what is received to it; tried once, in a network of its own."""
         if self._netem is None:
             script = _NETEM_TRIAL.format(ifb=IFB)
             tried = await run_to_end("unshare", "--net", "sh", "-ec", script, limit_s=COMMAND_LIMIT_S)

@@ -146,10 +146,11 @@ class PacketLoop:
     def run(self, orders: int) -> None:
         """Goes on until the descriptor `orders` comes to its end; then every packet goes at once."""
         unread = b""
+        descriptors = [queue.fileno() for queue in self._queues.values()]
         while True:
             next_s = self._timetable.next_s()
             wait_s = None if next_s is None else max(0.0, next_s - time.monotonic())
-            readable, _, _ = select.select([orders, *self._queues.values()], [], [], wait_s)
+            readable, _, _ = select.select([orders, *descriptors], [], [], wait_s)
             self._take()
             self._release(time.monotonic())
             if orders not in readable:

@@ -68,10 +68,11 @@ def orders_for(impairments: tuple[Impairment, ...]) -> Orders | None:
     return Orders(holds, content=any(item.duplicate_percent or item.corrupt_percent for item in received))
 
 
-def table_rules(cuts: Iterable[Scope], resets: Iterable[Scope], impairments: tuple[Impairment, ...]) -> dict[str, list[str]]:
+def table_rules(
+    cuts: Iterable[Scope], resets: Iterable[Scope], impairments: tuple[Impairment, ...]
+) -> dict[str, list[str]]:
     """The rules of our chains, by table."""
-    verdicts = [*((scope, "-j DROP") for scope in cuts)]
-    filtering = [rule for scope, target in verdicts for rule in _rules(scope, target)]
+    filtering = [rule for scope in cuts for rule in _rules(scope, "-j DROP")]
     filtering += [rule for scope in resets for rule in _rules(scope, "-j REJECT --reject-with tcp-reset", tcp=True)]
     return {"filter": filtering, "mangle": list(_marking(impairments))}
 
@@ -83,7 +84,9 @@ def restore_script(
     lines: list[str] = []
     for table in _TABLES:
         changes = _changes(
-            rules[table], {name for where, name in chains if where == table}, {name for where, name in jumps if where == table}
+            rules[table],
+            {name for where, name in chains if where == table},
+            {name for where, name in jumps if where == table},
         )
         if changes:
             lines += [f"*{table}", *changes, "COMMIT"]
@@ -132,7 +135,11 @@ def _marking(impairments: tuple[Impairment, ...]) -> Iterator[str]:
         return
     yield f"-A {CHAIN_OUT} -m mark --mark {PASSED:#x}/{PASSED:#x} -j RETURN"
     for item in impairments:
-        for share, bit in ((item.loss_percent, LOSE), (item.duplicate_percent, DUPLICATE), (item.corrupt_percent, CORRUPT)):
+        for share, bit in (
+            (item.loss_percent, LOSE),
+            (item.duplicate_percent, DUPLICATE),
+            (item.corrupt_percent, CORRUPT),
+        ):
             yield from _mark(item.scope, bit, share)
     for item, share, hold in _holds(impairments):
         yield from _mark(item.scope, hold.bit, share)
@@ -155,7 +162,10 @@ def _holds(impairments: tuple[Impairment, ...]) -> list[tuple[Impairment, float,
     wanted += [(item, item.reorder_percent, False) for item in impairments if item.reorder_percent]
     if len(wanted) > len(HOLDS):
         raise InjectionError(f"{len(wanted)} delays on one node at once; there can be {len(HOLDS)}")
-    return [(item, share, _hold(item, bit, ordered=ordered)) for (item, share, ordered), bit in zip(wanted, HOLDS, strict=False)]
+    return [
+        (item, share, _hold(item, bit, ordered=ordered))
+        for (item, share, ordered), bit in zip(wanted, HOLDS, strict=False)
+    ]
 
 
 def _hold(item: Impairment, bit: int, *, ordered: bool) -> Hold:

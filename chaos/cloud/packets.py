@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 from chaos.harm import Direction, NetworkShape
-
-_SHARES = ("loss_percent", "duplicate_percent", "corrupt_percent", "reorder_percent")
 
 
 @dataclass(frozen=True)
@@ -45,18 +43,20 @@ class Impairment:
     reorder_ms: float = 0.0
 
     def __bool__(self) -> bool:
-        return self.delay_ms > 0.0 or any(getattr(self, name) > 0.0 for name in _SHARES)
+        shares = (self.loss_percent, self.duplicate_percent, self.corrupt_percent, self.reorder_percent)
+        return self.delay_ms > 0.0 or any(shares)
 
     def and_then(self, other: Impairment) -> Impairment:
         """Both, one after the other, on the same packets: delays add up, and either may lose a packet."""
-        shares = {name: _either(getattr(self, name), getattr(other, name)) for name in _SHARES}
-        return replace(
-            self,
+        return Impairment(
             delay_ms=self.delay_ms + other.delay_ms,
             jitter_ms=self.jitter_ms + other.jitter_ms,
             correlation_percent=max(self.correlation_percent, other.correlation_percent),
+            loss_percent=_either(self.loss_percent, other.loss_percent),
+            duplicate_percent=_either(self.duplicate_percent, other.duplicate_percent),
+            corrupt_percent=_either(self.corrupt_percent, other.corrupt_percent),
+            reorder_percent=_either(self.reorder_percent, other.reorder_percent),
             reorder_ms=max(self.reorder_ms, other.reorder_ms),
-            **shares,
         )
 
 
@@ -70,14 +70,14 @@ class Wanted:
     impairments: tuple[Impairment, ...] = ()
 
     @staticmethod
-    def of(shapes: Iterable[NetworkShape], addresses: Mapping[str, str], *, down: bool = True) -> Wanted:
-        """All shapes at once: the slowest rate, and everything else of each; `down` is where flapping cuts are."""
+    def of(shapes: Iterable[NetworkShape], addresses: Mapping[str, str]) -> Wanted:
+        """All shapes at once: the slowest rate, and everything else of each. Of a cut that flaps: while it is down."""
         shapes = tuple(shapes)
         scoped = [(_scope(shape, addresses), shape) for shape in shapes]
         impairments = [_impairment(scope, shape) for scope, shape in scoped if scope is not None]
         return Wanted(
             rate_mbit=min((shape.rate_mbit for shape in shapes if shape.rate_mbit is not None), default=None),
-            cuts=_sorted(scope for scope, shape in scoped if shape.cut and (down or not flaps(shape))),
+            cuts=_sorted(scope for scope, shape in scoped if shape.cut),
             resets=_sorted(scope for scope, shape in scoped if shape.reset),
             impairments=tuple(sorted(filter(None, impairments), key=repr)),
         )
@@ -102,7 +102,7 @@ def _either(first: float, second: float) -> float:
 def _scope(shape: NetworkShape, addresses: Mapping[str, str]) -> Scope | None:
     """None where no peer has an address, so that no packet is meant."""
     if shape.peers is None:
-        return Scope(None, shape.ports, shape.direction)
+        return Scope(None, tuple(sorted(set(shape.ports))), shape.direction)
     found = {ipaddress.IPv4Address(addresses[peer]) for peer in shape.peers if peer in addresses}
     if not found:
         return None

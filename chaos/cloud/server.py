@@ -27,7 +27,7 @@ from pydantic import Field, ValidationError
 from chaos.cloud.bootstrap import bootstrap
 from chaos.cloud.config import TOKEN_HEADER, CloudConfig, CloudDirectory, write_durably
 from chaos.cloud.core import Cloud
-from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster
+from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster, Sampling
 from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.launching import LaunchRefused
@@ -70,6 +70,13 @@ class PathAsk(Value):
     source: str
     destination: str
     transfer_kib: int = Field(ge=1, le=65536)
+
+
+class SampleAsk(Sampling):
+    """Body of POST /path/sample."""
+
+    source: str
+    destination: str
 
 
 class OwnerAsk(Value):
@@ -163,6 +170,14 @@ def application(
         measured = await cloud.measure_path(ask.source, ask.destination, transfer_kib=ask.transfer_kib)
         return web.json_response(measured.model_dump(mode="json"))
 
+    async def sample(request: web.Request) -> web.Response:
+        ask = await _body(request, SampleAsk)
+        how = Sampling(**ask.model_dump(exclude={"source", "destination"}))
+        return web.json_response((await cloud.sample_path(ask.source, ask.destination, how)).model_dump(mode="json"))
+
+    async def network(request: web.Request) -> web.Response:
+        return web.json_response((await cloud.view_network(request.match_info["node"])).model_dump(mode="json"))
+
     async def owner(request: web.Request) -> web.Response:
         ask = await _body(request, OwnerAsk)
         if ask.ttl_s is None:
@@ -203,6 +218,8 @@ def application(
             web.delete("/effects/{effect}", undo),
             web.delete("/effects", undo_all),
             web.post("/path", path),
+            web.post("/path/sample", sample),
+            web.get("/nodes/{node}/network", network),
             web.post("/owner", owner),
             web.post("/renumber", renumber),
             web.get("/events", events),

@@ -443,10 +443,10 @@ async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tm
     await sky.cloud.start_head()
     await launched(sky, 2)
     await sky.cloud.apply("slow", NetworkShape(rate_mbit=5.0), lease_s=60.0, node="w1")
-    await sky.cloud.apply("cut", NetworkShape(cut_from=("head", "w2", "w9")), lease_s=60.0, node="w1")
-    slow, cut = NetworkShape(rate_mbit=5.0), NetworkShape(cut_from=("head", "w2", "w9"))
+    await sky.cloud.apply("cut", NetworkShape(cut=True, peers=("head", "w2", "w9")), lease_s=60.0, node="w1")
+    slow, cut = NetworkShape(rate_mbit=5.0), NetworkShape(cut=True, peers=("head", "w2", "w9"))
     assert driver.shapes["i-00001"] == [slow, cut]
-    assert driver.addresses == {"head": "10.0.0.1", "w1": "10.0.0.2", "w2": "10.0.0.3"}
+    assert driver.addresses == {"head": "10.0.0.1", "w1": "10.0.0.2", "w2": "10.0.0.3", "cloud": "10.0.0.99"}
     assert await sky.cloud.harm_seen() == ("w1: shaped",)
     await sky.cloud.undo("slow")
     assert driver.shapes["i-00001"] == [cut]

@@ -73,7 +73,7 @@ async def test_a_rate_holds_both_ways(cluster: ComposeCluster, rate_mbit: float)
 
 
 async def test_a_cut_is_seen_from_both_sides_and_undone(cluster: ComposeCluster) -> None:
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="cut", lease_s=LEASE_S)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="cut", lease_s=LEASE_S)
     began_s = time.monotonic()
     assert not (await cluster.measure_path("w1", "head", transfer_kib=1)).reachable
     assert not (await cluster.measure_path("head", "w1", transfer_kib=1)).reachable
@@ -112,7 +112,7 @@ async def test_a_queue_of_somebody_else_is_refused(cluster: ComposeCluster, clie
 async def test_leases_hold_when_the_cloud_crashes(cluster: ComposeCluster) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to crash the Cloud")
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="crash", lease_s=4.0)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="crash", lease_s=4.0)
     os.kill(cluster.address()["pid"], signal.SIGKILL)
     deadline_s = time.monotonic() + 20.0
     while time.monotonic() < deadline_s:

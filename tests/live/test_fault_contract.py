@@ -25,6 +25,13 @@ INJECTIONS = {
     "fail_launch": "{fault: fail_launch, reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6}",
     "throttle_network": f"{{fault: throttle_network, rate_mbit: 4, target: random, {LATER}, duration_s: 3}}",
     "partition_network": f"{{fault: partition_network, peers: head, target: random, {LATER}, duration_s: 2}}",
+    "delay_network": f"{{fault: delay_network, delay_ms: 40, jitter_ms: 5, target: random, {LATER}, duration_s: 3}}",
+    "lose_packets": f"{{fault: lose_packets, percent: 5, target: random, {LATER}, duration_s: 3}}",
+    "duplicate_packets": f"{{fault: duplicate_packets, percent: 5, target: random, {LATER}, duration_s: 3}}",
+    "corrupt_packets": f"{{fault: corrupt_packets, percent: 5, target: random, {LATER}, duration_s: 3}}",
+    "reorder_packets": f"{{fault: reorder_packets, percent: 5, target: random, {LATER}, duration_s: 3}}",
+    "flap_network": f"{{fault: flap_network, down_s: 0.4, up_s: 0.6, target: random, {LATER}, duration_s: 4}}",
+    "reset_connections": f"{{fault: reset_connections, target: random, {LATER}, duration_s: 1}}",
 }
 CASES = [
     pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
