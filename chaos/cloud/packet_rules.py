@@ -34,6 +34,8 @@ MOST_PORTS = 15  # of netfilter's `multiport`
 
 _WAYS: tuple[tuple[Direction, str, str, str], ...] = (("in", CHAIN_IN, "-i", "-s"), ("out", CHAIN_OUT, "-o", "-d"))
 _TABLES = ("filter", "mangle")
+# A reset itself passes, or the other end would never hear of it.
+_RESET = "--tcp-flags RST NONE -j REJECT --reject-with tcp-reset"
 
 
 def chains_in(saved: str) -> frozenset[tuple[str, str]]:
@@ -73,7 +75,7 @@ def table_rules(
 ) -> dict[str, list[str]]:
     """The rules of our chains, by table."""
     filtering = [rule for scope in cuts for rule in _rules(scope, "-j DROP")]
-    filtering += [rule for scope in resets for rule in _rules(scope, "-j REJECT --reject-with tcp-reset", tcp=True)]
+    filtering += [rule for scope in resets for rule in _rules(scope, _RESET, tcp=True)]
     return {"filter": filtering, "mangle": list(_marking(impairments))}
 
 

@@ -144,7 +144,7 @@ def test_a_cut_may_be_of_one_way_and_of_some_ports() -> None:
 
 def test_a_reset_is_of_tcp_and_ends_silent_connections() -> None:
     text = script(PLAIN, NetworkShape(reset=True, peers=("head",), ports=(6379,)))
-    tcp = "-p tcp -m multiport --ports 6379 -j REJECT --reject-with tcp-reset"
+    tcp = "-p tcp -m multiport --ports 6379 --tcp-flags RST NONE -j REJECT --reject-with tcp-reset"
     assert f"-A {CHAIN_IN} -i eth0 -s 10.0.0.2 {tcp}" in text
     assert f"-A {CHAIN_OUT} -o eth0 -d 10.0.0.2 {tcp}" in text
     assert r"ss --kill --tcp dst 10.0.0.2 and \( sport = 6379 or dport = 6379 \)" in text
