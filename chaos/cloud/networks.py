@@ -57,6 +57,11 @@ class Networks:
         elif shapes:
             raise InjectionError(f"node {instance.node} is gone")
 
+    @property
+    def flapping(self) -> tuple[str, ...]:
+        """The handles of nodes whose cuts come and go."""
+        return tuple(self._flapping)
+
     async def settle(self) -> None:
         """Nothing is turned on or off any more; networks stay as they are."""
         for handle in list(self._flapping):

@@ -28,6 +28,15 @@ def why_not() -> str:
     return f"needs {', '.join(missing)}" if missing else ""
 
 
+def why_no_rules() -> str:
+    """Why packets cannot be chosen by rules here; empty where they can."""
+    if why_not():
+        return why_not()
+    rule = "iptables -t mangle -A OUTPUT -j NFQUEUE --queue-num 7 --queue-bypass"
+    tried = subprocess.run(["unshare", "--net", "sh", "-c", rule], capture_output=True, check=False)
+    return f"needs netfilter: {tried.stderr.decode(errors='replace').strip()}" if tried.returncode else ""
+
+
 @contextmanager
 def pair() -> Iterator[Pair]:
     """Makes them; their networks end with their processes."""

@@ -24,9 +24,10 @@ from chaos.cloud.path_sample import sample
 from chaos.cluster import PathSample
 from chaos.errors import InjectionError
 from chaos.harm import NetworkShape
-from tests.cloud.netns import FAR, NEAR, Pair, pair, why_not
+from tests.cloud.netns import FAR, NEAR, Pair, pair, why_no_rules, why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
+chooses_packets = pytest.mark.skipif(bool(why_no_rules()), reason=why_no_rules())
 
 ADDRESSES = {"w1": NEAR, "w2": FAR}
 DEVIATIONS = 4.0
@@ -143,6 +144,7 @@ async def test_duplication_corruption_and_reordering_are_what_was_asked(bench: B
         assert near(seen.delay_ms, 0.0)
 
 
+@chooses_packets
 async def test_shapes_add_up_and_healing_one_leaves_the_others(bench: Bench) -> None:
     late, far_away = NetworkShape(delay_ms=30.0), NetworkShape(delay_ms=50.0, peers=("w2",), direction="out")
     slow, lossy = NetworkShape(rate_mbit=20.0), NetworkShape(loss_percent=30.0, direction="in")
@@ -162,6 +164,21 @@ async def test_shapes_add_up_and_healing_one_leaves_the_others(bench: Bench) -> 
     assert near((await bench.out()).delay_ms, 0.0)
 
 
+async def test_delay_loss_and_rate_add_up(bench: Bench) -> None:
+    slow = NetworkShape(rate_mbit=20.0)
+    await bench.shape(NetworkShape(delay_ms=30.0), NetworkShape(delay_ms=20.0), NetworkShape(loss_percent=20.0), slow)
+    for seen in (await bench.out(500, interval_ms=2.0), await bench.into(500, interval_ms=2.0)):
+        assert near(seen.delay_ms, 50.0), seen
+        assert by_chance(seen.lost, seen.sent, 20.0), seen
+    await bench.shape(NetworkShape(delay_ms=20.0, direction="in"), slow)
+    assert near((await bench.into()).delay_ms, 20.0)
+    assert near((await bench.out()).delay_ms, 0.0)
+    await bench.shape(slow)
+    rate = await asyncio.to_thread(lambda: measure(bench.ends.near, bench.ends.far, FAR, transfer_kib=1064).rate_mbit)
+    assert rate == pytest.approx(20.0, rel=0.1)
+
+
+@chooses_packets
 async def test_only_the_ports_that_were_asked_for_are_hit(bench: Bench) -> None:
     await bench.shape(NetworkShape(delay_ms=40.0, ports=(6379, 7000), direction="out"))
     assert near((await bench.out(port=7000)).delay_ms, 40.0)
@@ -171,6 +188,7 @@ async def test_only_the_ports_that_were_asked_for_are_hit(bench: Bench) -> None:
     assert (await bench.out(10, port=6380)).arrived == 10
 
 
+@chooses_packets
 async def test_a_cut_of_one_way_leaves_the_other(bench: Bench) -> None:
     await bench.shape(NetworkShape(cut=True, peers=("w2",), direction="in"))
     assert (await bench.into(10)).arrived == 0
@@ -206,6 +224,7 @@ def _bulk_mbit(ends: Pair) -> float:
         return received[2] * 8 / 1e6
 
 
+@chooses_packets
 async def test_connections_are_seen_and_end_on_both_sides(bench: Bench) -> None:
     with (
         socket_in(bench.ends.far, socket.SOCK_STREAM) as listener,
@@ -224,6 +243,7 @@ async def test_connections_are_seen_and_end_on_both_sides(bench: Bench) -> None:
             assert broken(connection)
 
 
+@chooses_packets
 async def test_without_its_process_nothing_is_late_and_nothing_is_lost(bench: Bench) -> None:
     await bench.shape(NetworkShape(delay_ms=60.0, peers=("w2",), direction="out"))
     bench.shaper.ended(bench.ends.near)
@@ -234,6 +254,7 @@ async def test_without_its_process_nothing_is_late_and_nothing_is_lost(bench: Be
     assert (seen.arrived, near(seen.delay_ms, 0.0)) == (60, True)
 
 
+@chooses_packets
 async def test_queues_and_rules_of_somebody_else_are_left(bench: Bench) -> None:
     await run_in_network(
         bench.ends.near, "tc qdisc add dev eth0 root handle 99: htb; iptables -A OUTPUT -d 192.0.2.1 -j DROP"
