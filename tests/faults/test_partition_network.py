@@ -120,3 +120,24 @@ async def test_a_cut_that_another_injection_keeps_is_not_held_against_this_one()
     await fault.heal(site)
     assert (await fault.probe_healed(site)).outcome == "no_effect"
     assert list(cluster.effects) == ["run.i2.w1"]
+
+
+async def test_a_node_can_be_cut_off_from_the_cloud() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork(peers="cloud")
+    site = site_of(cluster, "head")
+    await fault.inject(site)
+    assert cluster.effects["run.i1.head"][2] == NetworkShape(cut=True, peers=("cloud",))
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.asked) == ("took_effect", 1.0)
+    assert {call[:2] for call in cluster.named("sample_path")} == {("head", "cloud"), ("cloud", "head")}
+
+
+async def test_a_cut_of_one_way_is_looked_for_that_way_only() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork(peers=("w2",), direction="in")
+    site = site_of(cluster, "w1", events=joined("w1", "w2"))
+    assert (await fault.probe(site)).outcome == "no_effect"
+    await fault.inject(site)
+    assert (await fault.probe(site)).outcome == "took_effect"
+    assert {call[:2] for call in cluster.named("sample_path")} == {("w2", "w1")}
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).detail == "1 of 1 paths are open"
