@@ -31,8 +31,12 @@ def _impaired(words: str) -> tuple[Form, ...]:
     """Netem for all packets of a way; for some of them, and without it, a packet queue process."""
     queue = ("nfqueue", "statistic")
     return (
-        Form(f"{words} by netem, of some packets only by a user-space queue (NFQUEUE)", ("netem", "mirred", *queue)),
+        Form(
+            f"{words} by netem, of some packets only by a user-space queue (NFQUEUE)",
+            ("netem", "ifb", "ingress", "mirred", *queue),
+        ),
         Form(f"{words} by a user-space queue (NFQUEUE)", queue),
+        Form(f"{words} by netem, of all packets only", ("netem", "ifb", "ingress", "mirred")),
     )
 
 

@@ -141,11 +141,15 @@ class ShareFault(PathFault, ABC):
         return sample.sent
 
     async def sampled(self, site: Site, path: Path) -> PathSample:
-        """Enough packets for the share to show."""
+        """Enough packets for the share to show; right before the injection, which they make late, as few as will do."""
         least, most = self._packets
         packets = min(most, max(least, math.ceil(self._wanted_hits * 100.0 / self.percent)))
         return await self.sample_path(
-            site, path, packets=packets, interval_ms=self._interval_ms, patience_ms=self.patience_ms()
+            site,
+            path,
+            packets=packets if site.before else least,
+            interval_ms=self._interval_ms,
+            patience_ms=self.patience_ms(),
         )
 
     def patience_ms(self) -> float:

@@ -83,7 +83,7 @@ class Found:
     def means(self) -> tuple[str, ...]:
         """By which of the kernel's means packets are harmed: `netem`, `tbf`, `nfqueue`, `netfilter`."""
         kinds = {self.queue} if self.handle == _EGRESS_HANDLE else set()
-        kinds |= {self.ifb_queue} if self.ifb else set()
+        kinds |= {self.ifb_queue} & {"netem", "tbf"}
         kinds |= {"nfqueue"} if self.handed_over else set()
         kinds |= {"netfilter"} if any(table == "filter" for table, _ in self.chains) else set()
         return tuple(sorted(kinds))
@@ -295,16 +295,17 @@ class NetworkShaper:
         """Makes the process's network obey exactly this.
 
         Raises:
-            InjectionError: it could not be done; what was done of it is removed.
+            InjectionError: it could not be done; the network obeys what it did before.
         """
         async with self._locks[pid]:
             if self._applied.get(pid) == wanted:
                 return
-            self._applied.pop(pid, None)
+            before = self._applied.pop(pid, Wanted())
             try:
                 await self._follow(pid, wanted)
             except InjectionError:
-                await self._follow(pid, Wanted())
+                await self._follow(pid, before)
+                self._applied[pid] = before
                 raise
             self._applied[pid] = wanted
 

@@ -38,8 +38,9 @@ HOLDS = tuple(1 << bit for bit in range(19, 27))
 PASSED = 1 << 27
 ORDERS_MASK = LOSE | DUPLICATE | CORRUPT | sum(HOLDS)
 
-# As many packets as a gigabit carries in a second.
+# Of packets in the kernel. Of those that are copied here, more would fill the memory of the Cloud's container.
 _ROOM = 100_000
+_MOST_HELD = 20_000
 _AT_ONCE = 64
 _SO_MARK = 36
 _SEND_BUFFER_FORCED = 32
@@ -95,6 +96,9 @@ class Timetable:
         self._last_due_s: dict[tuple[int, int], float] = {}
         self._heap: list[tuple[float, int, int, Packet]] = []
         self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
 
     def obey(self, holds: Sequence[Hold]) -> None:
         """From now on packets are held so; those that wait keep their time."""
@@ -171,7 +175,7 @@ class PacketLoop:
                 packet = queue.take()
                 if packet is None:
                     break
-                if packet.mark & LOSE:
+                if packet.mark & LOSE or len(self._timetable) >= _MOST_HELD:
                     queue.drop(packet)
                     continue
                 if self._resent(number, packet):

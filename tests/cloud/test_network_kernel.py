@@ -259,9 +259,11 @@ async def test_queues_and_rules_of_somebody_else_are_left(bench: Bench) -> None:
     await run_in_network(
         bench.ends.near, "tc qdisc add dev eth0 root handle 99: htb; iptables -A OUTPUT -d 192.0.2.1 -j DROP"
     )
+    cut = NetworkShape(cut=True, peers=("w2",))
+    await bench.shape(cut)
     with pytest.raises(InjectionError, match="htb"):
-        await bench.shape(NetworkShape(rate_mbit=1.0), NetworkShape(cut=True, peers=("w2",)))
-    await bench.shape(NetworkShape(cut=True, peers=("w2",)))
+        await bench.shape(NetworkShape(rate_mbit=1.0), cut)
+    assert (await bench.out(5)).arrived == 0, "what was in force stays in force"
     await bench.shape()
     left = await run_in_network(bench.ends.near, "tc qdisc show dev eth0; iptables -S OUTPUT")
     assert "htb 99:" in left

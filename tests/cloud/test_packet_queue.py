@@ -66,6 +66,15 @@ def test_a_late_packet_is_overtaken_and_keeps_nobody_back() -> None:
     assert departures(table) == [2, 1]
 
 
+def test_what_waits_is_counted() -> None:
+    table = timetable(Hold(FIRST, 50.0))
+    for number in range(3):
+        table.add(QUEUE_OUT, Packet(number, FIRST, b""), 0.0)
+    assert len(table) == 3
+    departures(table)
+    assert len(table) == 0
+
+
 def test_the_ways_do_not_wait_for_each_other() -> None:
     table = timetable(Hold(FIRST, 50.0), Hold(SECOND, 1.0))
     table.add(QUEUE_OUT, Packet(1, FIRST, b""), 0.0)
