@@ -98,7 +98,7 @@ class NetlinkQueue:
             message = self._socket.recv(2**17)
         except BlockingIOError:
             return None
-        return _packet(message)
+        return packet_of(message)
 
     def accept(self, packet: Packet, payload: bytes = b"") -> None:
         """Lets a packet go on, with another content where one is given."""
@@ -123,7 +123,7 @@ class NetlinkQueue:
                 if error:
                     raise OSError(-error, f"netfilter queue {self._number}: {os.strerror(-error)}")
                 return
-            packet = _packet(message)
+            packet = packet_of(message)
             if packet is not None:
                 self.accept(packet)
 
@@ -136,7 +136,7 @@ def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def _packet(message: bytes) -> Packet | None:
+def packet_of(message: bytes) -> Packet | None:
     """The packet a message tells of; None for any other message."""
     length, kind, *_ = _HEADER.unpack_from(message)
     if kind != _PACKET:
