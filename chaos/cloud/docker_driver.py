@@ -200,12 +200,17 @@ class DockerDriver:
         return sampled or PathSample(sent=how.packets, arrived=0)
 
     async def view_network(self, instance: Instance, *, addresses: Mapping[str, str]) -> NetworkView:
-        """What shows in the node's kernel; nothing of a node that is gone."""
+        """What shows in the node's kernel; nothing of a node that is gone, or goes while it is looked at."""
         kernel = await self._kernel_of(instance)
         if kernel is None or not kernel.alive():
             return NetworkView()
-        means = (await self._shaper.look(kernel.pid)).means
-        return NetworkView(means=means, connections=await asyncio.to_thread(connections_of, kernel.pid, addresses))
+        try:
+            means = (await self._shaper.look(kernel.pid)).means
+            return NetworkView(means=means, connections=await asyncio.to_thread(connections_of, kernel.pid, addresses))
+        except (InjectionError, OSError) as error:
+            if kernel.alive():
+                raise InjectionError(f"the network of {instance.node} cannot be looked at: {error}") from error
+            return NetworkView()
 
     def itself(self) -> Instance:
         """This container; it has no number in the books."""
