@@ -300,6 +300,43 @@ class PathMeasurement(Value):
     rate_mbit: float | None = None
 
 
+class PathSample(Value):
+    """Numbered packets sent one way along a path, each counted where it arrived.
+
+    `arrived` counts numbers, `duplicates` what came of them beyond the first, `damaged` what came with a changed
+    content, `overtaken` what came after a later number. The median delay and the spread (from the tenth to the
+    ninetieth percentile) are of first arrivals, measured one way by one clock.
+    """
+
+    sent: int
+    arrived: int
+    duplicates: int = 0
+    damaged: int = 0
+    overtaken: int = 0
+    delay_ms: float | None = None
+    spread_ms: float | None = None
+
+    @property
+    def lost(self) -> int:
+        """How many never came."""
+        return self.sent - self.arrived
+
+
+class Connection(Value):
+    """An established TCP connection of a node, as its kernel lists it; `peer` is a node, `cloud`, or an address."""
+
+    peer: str
+    own_port: int
+    peer_port: int
+
+
+class NetworkView(Value):
+    """What a node's kernel shows of its network: by which means packets are harmed, and its connections."""
+
+    means: tuple[str, ...] = ()
+    connections: tuple[Connection, ...] = ()
+
+
 @runtime_checkable
 class FaultsDevices(Protocol):
     """The GPUs of a node can be made to fail under a workload that asks for faults at its device boundary."""
@@ -311,7 +348,7 @@ class FaultsDevices(Protocol):
 
 @runtime_checkable
 class ShapesNetworks(Protocol):
-    """A node's network can be throttled and cut, and its paths measured."""
+    """A node's network can be throttled, cut and impaired, and its paths measured; `cloud` is a path's end, too."""
 
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
         """Applies the shape to the node's own network stack until undone or the lease ends."""
@@ -319,6 +356,16 @@ class ShapesNetworks(Protocol):
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Connects from one node to another and transfers `transfer_kib` KiB; bounded to two seconds."""
+        ...
+
+    async def sample_path(
+        self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+    ) -> PathSample:
+        """Sends so many packets one way, and waits at most `patience_ms` for the last; port 0 is any."""
+        ...
+
+    async def view_network(self, node: str) -> NetworkView:
+        """Looks at the node's network as its kernel has it."""
         ...
 
 

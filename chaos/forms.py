@@ -18,6 +18,28 @@ class Form:
     features: tuple[str, ...] = ()
 
 
+_IMPAIRMENTS = {
+    "delay_ms": "delays",
+    "loss_percent": "losses",
+    "duplicate_percent": "duplicates",
+    "corrupt_percent": "damage",
+    "reorder_percent": "reordering",
+}
+
+
+def _impaired(words: str) -> tuple[Form, ...]:
+    """Netem for all packets of a way; for some of them, and without it, a packet queue process."""
+    queue = ("nfqueue", "statistic")
+    return (
+        Form(
+            f"{words} by netem, of some packets only by a user-space queue (NFQUEUE)",
+            ("netem", "ifb", "ingress", "mirred", *queue),
+        ),
+        Form(f"{words} by a user-space queue (NFQUEUE)", queue),
+        Form(f"{words} by netem, of all packets only", ("netem", "ifb", "ingress", "mirred")),
+    )
+
+
 # By kind of cluster and capability protocol, or field of `NetworkShape`, whose fields take different features. Of
 # several forms the first that the kernel can do is used.
 _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
@@ -58,7 +80,9 @@ _FORMS: Mapping[tuple[str, str], tuple[Form, ...]] = {
         Form("rates by tbf, both ways", ("tbf", "ingress", "ifb", "mirred")),
         Form("rates by tbf, what is received by a policer that drops", ("tbf", "ingress", "police")),
     ),
-    ("compose", "cut_from"): (Form("cuts by netfilter DROP", ("drop",)),),
+    ("compose", "cut"): (Form("cuts by netfilter DROP", ("drop",)),),
+    ("compose", "reset"): (Form("resets by netfilter REJECT", ("reject",)),),
+    **{("compose", field): _impaired(words) for field, words in _IMPAIRMENTS.items()},
 }
 
 

@@ -10,16 +10,20 @@ from faults.change_idle_timeout import ChangeIdleTimeout
 from faults.change_limits import ChangeLimits
 from faults.change_node_types import ChangeNodeTypes
 from faults.cloud_outage import CloudOutage
+from faults.corrupt_packets import CorruptPackets
 from faults.delay_launch import DelayLaunch
+from faults.delay_network import DelayNetwork
 from faults.delay_rpcs import DelayRpcs
 from faults.delay_terminate import DelayTerminate
 from faults.duplicate_launch import DuplicateLaunch
+from faults.duplicate_packets import DuplicatePackets
 from faults.exhaust_file_descriptors import ExhaustFileDescriptors
 from faults.fail_launch import FailLaunch
 from faults.fail_rpcs import FailRpcs
 from faults.fail_terminate import FailTerminate
 from faults.fill_disk import FillDisk
 from faults.fill_object_store import FillObjectStore
+from faults.flap_network import FlapNetwork
 from faults.gpu import GpuEccError, GpuHang, GpuLost, GpuOutOfMemory, GpuSlow
 from faults.kill_autoscaler import KillAutoscaler
 from faults.kill_dashboard_agent import KillDashboardAgent
@@ -30,6 +34,7 @@ from faults.kill_raylet import KillRaylet
 from faults.kill_worker_process import KillWorkerProcess
 from faults.limit_capacity import LimitCapacity
 from faults.lose_launch_reply import LoseLaunchReply
+from faults.lose_packets import LosePackets
 from faults.omit_from_listing import OmitFromListing
 from faults.partial_launch import PartialLaunch
 from faults.partition_network import PartitionNetwork
@@ -39,6 +44,8 @@ from faults.pause_node import PauseNode
 from faults.pause_process import PauseProcess
 from faults.preempt_node import PreemptNode
 from faults.press_memory import PressMemory
+from faults.reorder_packets import ReorderPackets
+from faults.reset_connections import ResetConnections
 from faults.restart_head import RestartHead
 from faults.restart_node import RestartNode
 from faults.slow_join import SlowJoin
@@ -101,6 +108,13 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FillObjectStore,
             FillDisk,
             ThrottleDisk,
+            DelayNetwork,
+            LosePackets,
+            DuplicatePackets,
+            CorruptPackets,
+            ReorderPackets,
+            FlapNetwork,
+            ResetConnections,
         )
     }
 )

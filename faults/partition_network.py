@@ -2,91 +2,84 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from chaos.cluster import ShapesNetworks, UndoesEffects
+from chaos.cluster import PathSample
 from chaos.events import NodeDied, NodeJoined
-from chaos.fault import ActsOn, Effect, Fault, Site
-from chaos.harm import NetworkShape
+from chaos.fault import Effect, Site
+from chaos.harm import Direction, NetworkShape
+from chaos.path_fault import CLOUD, Path, PathFault, Peers, is_peer, living, means_of
+
+_PACKETS = 5
+_INTERVAL_MS = 5.0
+_PATIENCE_MS = 250.0
 
 
-class PartitionNetwork(Fault):
-    """No packet passes, either way, between each victim and its `peers`: the head, the other workers, or both."""
+class PartitionNetwork(PathFault):
+    """No packet passes between each victim and its `peers`: both ways, or only not to it, or only not from it."""
 
     name: ClassVar[str] = "partition_network"
-    summary: ClassVar[str] = "cut a node off from the head, the other workers, or both"
-    needs: ClassVar[tuple[type, ...]] = (ShapesNetworks, UndoesEffects)
-    shapes: ClassVar[tuple[str, ...]] = ("cut_from",)
-    acts_on: ClassVar[ActsOn] = "nodes"
-    lasts: ClassVar[bool] = True
-    effect_within_s: ClassVar[float] = 10.0
+    summary: ClassVar[str] = "cut a node off from the head, other workers, the Cloud, or all"
+    shapes: ClassVar[tuple[str, ...]] = ("cut",)
 
-    peers: Literal["head", "workers", "all"] = "head"
+    peers: Peers = "head"
+    direction: Direction = "both"
 
-    async def inject(self, site: Site) -> None:
-        """Cuts each victim off from the peers there are now."""
-        assert isinstance(site.cluster, ShapesNetworks)
-        for victim in site.victims:
-            await site.cluster.shape_network(
-                victim,
-                NetworkShape(cut_from=await self._peers_of(site, victim)),
-                effect_id=site.effect_for(victim),
-                lease_s=site.lease_s,
-            )
+    def shape(self) -> NetworkShape:
+        """A cut."""
+        return NetworkShape(cut=True)
+
+    async def sampled(self, site: Site, path: Path) -> PathSample:
+        """A few packets in a quarter of a second."""
+        return await self.sample_path(site, path, packets=_PACKETS, interval_ms=_INTERVAL_MS, patience_ms=_PATIENCE_MS)
 
     async def probe(self, site: Site) -> Effect:
-        """Tries to connect from each victim to each of the peers it was cut off from."""
-        reached, tried = await self._reach(site)
-        if not tried:
+        """Sends packets between each victim and each of the peers it was cut off from, the ways that were cut."""
+        open_pairs, pairs = await self._open_of(site)
+        if not pairs:
             return Effect(outcome="unknown", detail="there is no peer to be cut off from")
         return Effect(
-            outcome="no_effect" if reached else "took_effect",
-            detail=f"{reached} of {tried} paths are open",
-            measured=float(tried - reached),
-            asked=float(tried),
+            outcome="no_effect" if open_pairs else "took_effect",
+            detail=f"{open_pairs} of {pairs} paths are open{await means_of(site)}",
+            measured=float(pairs - open_pairs),
+            asked=float(pairs),
             unit="paths",
         )
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Tries to connect again."""
+        """Sends packets again."""
         ours, others = await site.active()
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
-        reached, tried = await self._reach(site)
-        if reached < tried and not others:
-            return Effect(outcome="took_effect", detail=f"{tried - reached} of {tried} paths are still cut")
-        return Effect(outcome="no_effect", detail=f"{reached} of {tried} paths are open")
+        open_pairs, pairs = await self._open_of(site)
+        if open_pairs < pairs and not others:
+            return Effect(outcome="took_effect", detail=f"{pairs - open_pairs} of {pairs} paths are still cut")
+        return Effect(outcome="no_effect", detail=f"{open_pairs} of {pairs} paths are open")
 
-    async def _peers_of(self, site: Site, victim: str) -> tuple[str, ...]:
-        return tuple(node for node in await _living(site) if self._is_peer(node, victim))
+    async def _open_of(self, site: Site) -> tuple[int, int]:
+        """How many pairs of a victim and a peer hear each other some way that was cut, and of how many.
 
-    def _is_peer(self, node: str, victim: str) -> bool:
-        return node != victim and (self.peers == "all" or (node == "head") == (self.peers == "head"))
-
-    async def _reach(self, site: Site) -> tuple[int, int]:
-        """How many paths are open, of how many between victims and peers there were then and still are.
-
-        A worker that joined later was never cut off. A node that died since answers nobody, cut off or not: so who
-        lives is asked after the paths were tried.
+        A worker that joined later was never cut off, unless the fault hits anyone. A node that died since answers
+        nobody, cut off or not: so who lives is asked after the paths were tried.
         """
-        assert isinstance(site.cluster, ShapesNetworks)
+        pairs = await self._pairs(site)
+        ways = [path for pair in pairs for path in self.ways(*pair)]
+        samples = await self.sample_all(site, ways)
+        counted = [
+            any(samples[path].arrived for path in self.ways(*pair))
+            for pair in pairs
+            if all(path in samples for path in self.ways(*pair))
+        ]
+        return sum(counted), len(counted)
+
+    async def _pairs(self, site: Site) -> list[Path]:
         joined = {event.node for record, event in site.history.of(NodeJoined) if record.t_s <= site.injected_s}
         died = {event.node for _, event in site.history.of(NodeDied)}
-        living = await _living(site)
-        known = [node for node in living if node == "head" or node in joined - died]
-        paths = [
+        here = await living(site)
+        known = [node for node in (*here, CLOUD) if node in ("head", CLOUD) or node in joined - died]
+        return [
             (victim, peer)
             for victim in site.victims
             for peer in known
-            if victim in living and self._is_peer(peer, victim)
+            if victim in here and is_peer(peer, victim, self.peers)
         ]
-        # At once: a connection that is dropped takes its whole time limit.
-        tried = await asyncio.gather(*(site.cluster.measure_path(*path, transfer_kib=1) for path in paths))
-        living = await _living(site)
-        counted = [seen.reachable for path, seen in zip(paths, tried, strict=True) if set(path) <= set(living)]
-        return sum(counted), len(counted)
-
-
-async def _living(site: Site) -> tuple[str, ...]:
-    return tuple(node.node for node in await site.cluster.nodes() if node.state in ("running", "paused"))

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
     ChangesConfiguration,
+    Connection,
     EndsProcesses,
     FaultsAnswers,
     FaultsDevices,
@@ -23,9 +24,11 @@ from chaos.cluster import (
     GivesNotice,
     KillsNodes,
     LimitsFiles,
+    NetworkView,
     Node,
     NodeProcess,
     PathMeasurement,
+    PathSample,
     PausesNodes,
     PressesMemory,
     RestartsHead,
@@ -434,14 +437,50 @@ class FakeCluster:
         if not {source, destination} <= self.members.keys():
             return PathMeasurement(reachable=False)
         shapes = [(node, shape) for node, _, shape, _ in self.effects.values() if shape and not self.harmless]
-        cut = any(
-            (source == node and destination in shape.cut_from) or (destination == node and source in shape.cut_from)
-            for node, shape in shapes
-        )
+        cut = any((shape.cut or shape.reset) and hit(node, shape, source, destination) for node, shape in shapes)
         rates = [shape.rate_mbit for node, shape in shapes if node in (source, destination) and shape.rate_mbit]
         if cut:
             return PathMeasurement(reachable=False)
         return PathMeasurement(reachable=True, rtt_ms=0.1, rate_mbit=min([self.open_mbit, *rates]))
+
+    async def sample_path(
+        self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+    ) -> PathSample:
+        """Exactly the shares that the shapes in force ask for."""
+        await self._called("sample_path", source, destination, str(packets), str(port))
+        if not {source, destination} <= {*self.members, "cloud"}:
+            return PathSample(sent=packets, arrived=0)
+        shapes = [
+            shape
+            for node, _, shape, _ in self.effects.values()
+            if shape and not self.harmless and hit(node, shape, source, destination, port=port)
+        ]
+        down = any(shape.cut and not shape.up_s for shape in shapes)
+        share = sum(shape.down_s / (shape.down_s + shape.up_s) for shape in shapes if shape.cut and shape.up_s)
+        lost = round(packets * (share + sum(shape.loss_percent for shape in shapes) / 100.0))
+        arrived = 0 if down else packets - lost
+        return PathSample(
+            sent=packets,
+            arrived=arrived,
+            duplicates=round(arrived * sum(shape.duplicate_percent for shape in shapes) / 100.0),
+            damaged=round(arrived * sum(shape.corrupt_percent for shape in shapes) / 100.0),
+            overtaken=round(arrived * sum(shape.reorder_percent for shape in shapes) / 100.0),
+            delay_ms=0.1 + sum(shape.delay_ms for shape in shapes) if arrived else None,
+            spread_ms=0.0 if arrived else None,
+        )
+
+    async def view_network(self, node: str) -> NetworkView:
+        """A connection to each other node that was not reset, and `fake` as the means of every shape."""
+        await self._called("view_network", node)
+        shapes = [(at, shape) for at, _, shape, _ in self.effects.values() if shape and not self.harmless]
+        return NetworkView(
+            means=("fake",) if any(at == node for at, _ in shapes) else (),
+            connections=tuple(
+                Connection(peer=peer, own_port=40000, peer_port=6379)
+                for peer in self.members
+                if peer != node and not any(shape.reset and hit(at, shape, node, peer) for at, shape in shapes)
+            ),
+        )
 
     async def _called(self, method: str, *arguments: str) -> None:
         self.before(method)
@@ -461,6 +500,18 @@ class FakeCluster:
     def _live(self, node: str) -> None:
         if node not in self.members:
             raise InjectionError(f"node {node!r} does not run")
+
+
+def hit(node: str, shape: NetworkShape, source: str, destination: str, *, port: int = 0) -> bool:
+    """Whether a shape of a node is of packets that go along a path, to a port."""
+    way = {source: "out", destination: "in"}.get(node)
+    peer = destination if source == node else source
+    return (
+        way is not None
+        and shape.direction in ("both", way)
+        and (shape.peers is None or peer in shape.peers)
+        and (not shape.ports or port in (0, *shape.ports))
+    )
 
 
 CAPABILITIES: tuple[type, ...] = (

@@ -28,6 +28,7 @@ VALUES = (
     "chaos.harm",
     "chaos.history",
     "chaos.home",
+    "chaos.path_fault",
     "chaos.rows",
     "chaos.schedule",
     "chaos.spelling",
@@ -49,7 +50,15 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
     ),
     "faults": (
-        ("chaos.cluster", "chaos.errors", "chaos.events", "chaos.fault", "chaos.harm", "chaos.value"),
+        (
+            "chaos.cluster",
+            "chaos.errors",
+            "chaos.events",
+            "chaos.fault",
+            "chaos.harm",
+            "chaos.path_fault",
+            "chaos.value",
+        ),
         ("ray", "docker", "subprocess", "psutil", "aiohttp", "torch", "os", "signal"),
     ),
     "workloads": (

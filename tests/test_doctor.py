@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from chaos import doctor, kernel
-from chaos.cluster import FaultsLaunches, KillsNodes, PathMeasurement, ShapesNetworks
+from chaos.cluster import FaultsLaunches, KillsNodes, NetworkView, PathMeasurement, PathSample, ShapesNetworks
 from chaos.errors import ClusterError
 from chaos.examination import Engine, Examination, Facts, Finding, Gpu, Kernel, KernelFeature, Room
 from chaos.fault import Effect, Fault, Site
@@ -51,6 +51,14 @@ class _Local:
 
 class _Compose(_Local):
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None: ...
+
+    async def sample_path(
+        self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+    ) -> PathSample:
+        raise AssertionError
+
+    async def view_network(self, node: str) -> NetworkView:
+        raise AssertionError
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         return PathMeasurement(reachable=True)

@@ -24,7 +24,21 @@ THROTTLE = {"fault": "throttle_network", "rate_mbit": 5, "target": "w1", "at_s":
 PARTITION = {"fault": "partition_network", "target": "w1", "at_s": 2, "duration_s": 1}
 PAUSE = {"fault": "pause_node", "target": "w1", "at_s": 3, "duration_s": 1}
 KILL = {"fault": "kill_node", "target": "w1", "at_s": 4}
-ALL_OF_IT = ("tbf", "ingress", "ifb", "mirred", "police", "drop", "cgroup_freezer", "cgroup_cpu", "cgroup_io")
+ALL_OF_IT = (
+    "tbf",
+    "ingress",
+    "ifb",
+    "mirred",
+    "police",
+    "drop",
+    "reject",
+    "statistic",
+    "nfqueue",
+    "netem",
+    "cgroup_freezer",
+    "cgroup_cpu",
+    "cgroup_io",
+)
 
 
 def kernel(*, lacks: tuple[str, ...] = (), unknown: tuple[str, ...] = ()) -> Kernel:
@@ -159,3 +173,20 @@ async def test_of_containers_on_another_kernel_nothing_is_said_before_they_run(
     engine_on("5.15-elsewhere")
     with pytest.raises(Started):
         await attempt(tmp_path, monkeypatch, kernel(lacks=("drop",)), PARTITION)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ((), "losses by netem, of some packets only by a user-space queue (NFQUEUE)"),
+        (("netem",), "losses by a user-space queue (NFQUEUE)"),
+        (("nfqueue",), "losses by netem, of all packets only"),
+    ],
+)
+def test_packets_are_impaired_by_what_the_kernel_has(lacks: tuple[str, ...], words: str) -> None:
+    found = provision("compose", faults.ALL["lose_packets"], kernel(lacks=lacks))
+    assert (found.words, found.lacking) == (words, ())
+
+
+def test_without_netem_and_without_a_queue_packets_cannot_be_impaired() -> None:
+    assert provision("compose", faults.ALL["delay_network"], kernel(lacks=("netem", "nfqueue"))).lacking == ("nfqueue",)

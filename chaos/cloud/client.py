@@ -11,7 +11,7 @@ import aiohttp
 from pydantic import TypeAdapter
 
 from chaos.cloud.config import TOKEN_HEADER
-from chaos.cluster import Gauges, Node, NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, NetworkView, Node, NodeProcess, PathMeasurement, PathSample
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import Event
 from chaos.harm import CloudHarm, NodeHarm
@@ -106,6 +106,18 @@ class CloudClient:
         """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
         rate = (await self._call("POST", f"/nodes/{node}/disk", {"transfer_kib": transfer_kib}))["mb_per_s"]
         return None if rate is None else float(rate)
+
+    async def sample_path(
+        self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int
+    ) -> PathSample:
+        """Counts packets that are sent one way along a path between two nodes."""
+        how = {"packets": packets, "interval_ms": interval_ms, "patience_ms": patience_ms, "port": port}
+        body = {"source": source, "destination": destination, **how}
+        return PathSample.model_validate(await self._call("POST", "/path/sample", body))
+
+    async def view_network(self, node: str) -> NetworkView:
+        """What a node's kernel shows of its network."""
+        return NetworkView.model_validate(await self._call("GET", f"/nodes/{node}/network"))
 
     async def undo(self, effect_id: str) -> None:
         """Removes harm."""

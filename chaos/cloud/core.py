@@ -12,7 +12,7 @@ import structlog
 from chaos.cloud.answers import Answers, Deviations
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.configuring import ConfigurationFile, Configuring
-from chaos.cloud.driver import NodeDriver, NodeLaunch
+from chaos.cloud.driver import NodeDriver, NodeLaunch, Sampling
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
@@ -20,7 +20,7 @@ from chaos.cloud.launching import LaunchFor, Launching
 from chaos.cloud.ledger import Ledger
 from chaos.cloud.node_processes import NodeProcesses
 from chaos.cloud.rpc_faults import carried, environment_for
-from chaos.cluster import Gauges, PathMeasurement
+from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.cluster_spec import ClusterSpec
 from chaos.harm import CloudHarm, NodeHarm, RpcFault
 
@@ -167,6 +167,14 @@ class Cloud:
     async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
         """How fast a node writes to its disk, in megabytes a second; None where it does not run."""
         return await self._harming.measure_disk(node, transfer_kib=transfer_kib)
+
+    async def sample_path(self, source: str, destination: str, how: Sampling) -> PathSample:
+        """Counts packets that are sent one way along a path."""
+        return await self._harming.sample_path(source, destination, how)
+
+    async def view_network(self, node: str) -> NetworkView:
+        """What a node's kernel shows of its network."""
+        return await self._harming.view_network(node)
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""

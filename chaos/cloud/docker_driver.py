@@ -13,7 +13,7 @@ import contextlib
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
@@ -47,20 +47,22 @@ from chaos.cloud.containers import (
 )
 from chaos.cloud.cpu_limit import PERIOD_US, quota_us
 from chaos.cloud.device_faults import DeviceFaults
-from chaos.cloud.driver import Enforcer, Freezer, NodeLaunch, obey_all
+from chaos.cloud.driver import CLOUD, Enforcer, Freezer, NodeLaunch, Sampling, obey_all
 from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
-from chaos.cloud.network import NetworkShaper, Wanted
+from chaos.cloud.network import NetworkShaper
+from chaos.cloud.networks import Networks, connections_of
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.node_processes import in_namespace_of, look_at
 from chaos.cloud.notices import Notices
+from chaos.cloud.packets import Wanted
 from chaos.cloud.path_probe import measure
+from chaos.cloud.path_sample import sample
 from chaos.cloud.stopping import Stopper
-from chaos.cluster import Gauges, NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import NetworkShape, NodeHarm
-from chaos.value import Value
+from chaos.harm import NodeHarm
 
 WORKER = "worker"
 HEAD = "head"
@@ -89,25 +91,6 @@ class _Kernel:
         return self._ticks is not None and start_ticks(self.pid) == self._ticks
 
 
-class _Networks:
-    """Shapes the networks of nodes that live."""
-
-    kinds: tuple[type[Value], ...] = (NetworkShape,)
-
-    def __init__(self, shaper: NetworkShaper, kernel_of: Callable[[Instance], Awaitable[_Kernel | None]]) -> None:
-        self._shaper = shaper
-        self._kernel_of = kernel_of
-
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
-        """The slowest rate and every cut among the shapes."""
-        shapes = [harm for harm in harms if isinstance(harm, NetworkShape)]
-        kernel = await self._kernel_of(instance)
-        if kernel is not None and kernel.alive():
-            await self._shaper.shape(kernel.pid, Wanted.of(shapes, addresses))
-        elif shapes:
-            raise InjectionError(f"node {instance.node} is gone")
-
-
 class DockerDriver:
     """Runs the workers of one Compose project, and adopts its head."""
 
@@ -128,9 +111,10 @@ class DockerDriver:
         self._resources = ContainerResources(
             config.spec, directory, self._engine, in_thread=self._call, first_of=self._first_of
         )
+        self._networks = Networks(self._shaper, self._kernel_of)
         self._enforcers: tuple[Enforcer, ...] = (
             self._device_faults,
-            _Networks(self._shaper, self._kernel_of),
+            self._networks,
             *self._resources.enforcers,
             Freezer(self._pause, self._resume),
             self._stopper,
@@ -235,6 +219,7 @@ class DockerDriver:
             workers = await asyncio.to_thread(self._members, WORKER)
             await asyncio.to_thread(lambda: list(self._pool.map(self._keep_log, [item.id for item in workers])))
             await asyncio.to_thread(remove_containers, self._engine, workers)
+        await self._networks.settle()
         for handle, kernel in self._kernel.items():
             if kernel.alive() and handle not in {worker.id for worker in workers}:
                 await self._shaper.shape(kernel.pid, Wanted())
@@ -248,17 +233,50 @@ class DockerDriver:
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measured by sockets inside both nodes' networks; of a node that is gone, nothing is reachable."""
+        measured = await self._along(
+            source, destination, lambda near, far: measure(near, far, destination.address, transfer_kib=transfer_kib)
+        )
+        return measured or PathMeasurement(reachable=False)
+
+    async def sample_path(self, source: Instance, destination: Instance, how: Sampling) -> PathSample:
+        """Sampled by sockets inside both nodes' networks; at a node that is gone, nothing arrives."""
+        sampled = await self._along(
+            source, destination, lambda near, far: sample(near, far, destination.address, **how.model_dump())
+        )
+        return sampled or PathSample(sent=how.packets, arrived=0)
+
+    async def view_network(self, instance: Instance, *, addresses: Mapping[str, str]) -> NetworkView:
+        """What shows in the node's kernel; nothing of a node that is gone, or goes while it is looked at."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            return NetworkView()
+        try:
+            means = (await self._shaper.look(kernel.pid)).means
+            return NetworkView(means=means, connections=await asyncio.to_thread(connections_of, kernel.pid, addresses))
+        except (InjectionError, OSError) as error:
+            if kernel.alive():
+                raise InjectionError(f"the network of {instance.node} cannot be looked at: {error}") from error
+            return NetworkView()
+
+    def itself(self) -> Instance:
+        """This container; it has no number in the books."""
+        cloud = Instance(instance=CLOUD, node=CLOUD, node_type=CLOUD, state="running")
+        own = self._own["NetworkSettings"]["Networks"].values()
+        return cloud.model_copy(update={"handle": self._own["Id"], "address": next(iter(own))["IPAddress"]})
+
+    async def _along(self, source: Instance, destination: Instance, work: Callable[[int, int], T]) -> T | None:
+        """Does something with the networks of two nodes; None where one is gone."""
         near, far = await self._kernel_of(source), await self._kernel_of(destination)
         if near is None or far is None:
-            return PathMeasurement(reachable=False)
+            return None
         try:
-            return await self._call(lambda: measure(near.pid, far.pid, destination.address, transfer_kib=transfer_kib))
+            return await self._call(lambda: work(near.pid, far.pid))
         except OSError as error:
             if near.alive() and far.alive():
                 raise InjectionError(
                     f"no socket in the network of {source.node} or {destination.node}: {error}"
                 ) from error
-            return PathMeasurement(reachable=False)
+            return None
 
     async def gauges(self, instance: Instance) -> Gauges | None:
         """Read from the container's control groups."""

@@ -8,9 +8,21 @@ from typing import Protocol, runtime_checkable
 from pydantic import Field
 
 from chaos.cloud.instances import Instance
-from chaos.cluster import Gauges, NodeProcess, PathMeasurement
+from chaos.cluster import Gauges, NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 from chaos.value import Value
+
+CLOUD = "cloud"
+"""What the Cloud is called where nodes are called by their names."""
+
+
+class Sampling(Value):
+    """How a path is sampled: so many packets, so far apart, and how long after the last is waited. Port 0 is any."""
+
+    packets: int = Field(ge=1, le=5000)
+    interval_ms: float = Field(ge=0.0, le=1000.0)
+    patience_ms: float = Field(ge=0.0, le=8000.0)
+    port: int = Field(default=0, ge=0, le=65535)
 
 
 class NodeLaunch(Value):
@@ -167,6 +179,18 @@ class NetworkDriver(Protocol):
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path from inside both nodes' networks."""
+        ...
+
+    async def sample_path(self, source: Instance, destination: Instance, how: Sampling) -> PathSample:
+        """Counts packets that are sent one way along a path."""
+        ...
+
+    async def view_network(self, instance: Instance, *, addresses: Mapping[str, str]) -> NetworkView:
+        """What a node's kernel shows of its network."""
+        ...
+
+    def itself(self) -> Instance:
+        """The Cloud, as an end of paths."""
         ...
 
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from chaos.cloud.driver import CloudEnforcer, DiskDriver, GaugeDriver, NetworkDriver, NodeDriver
+from chaos.cloud.driver import CLOUD, CloudEnforcer, DiskDriver, GaugeDriver, NetworkDriver, NodeDriver, Sampling
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
-from chaos.cluster import Gauges, PathMeasurement
+from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.errors import ChaosError, InjectionError
 from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
 
@@ -118,7 +118,8 @@ class Harming:
         return any(isinstance(effect.harm, FrozenNode) for effect in self._ledger.effects_on(instance_id))
 
     async def expire(self) -> None:
-        """Undoes, for ever, what nobody undid before its lease ended."""
+        """Restores what ended with an earlier Cloud; then undoes for ever what nobody undid before its lease ended."""
+        await self._restore()
         while True:
             await asyncio.sleep(POLL_S)
             now_s = time.monotonic()
@@ -130,12 +131,43 @@ class Harming:
                     except (ChaosError, OSError) as error:
                         self._log.error("undoing failed; trying again", effect=effect.effect_id, error=repr(error))
 
+    async def _restore(self) -> None:
+        """Enforces what is on the books: part of it may have been done by processes of a Cloud that is gone."""
+        for instance in {effect.instance for effect in self._ledger.effects() if effect.instance}:
+            async with self._lock_of(instance):
+                try:
+                    await self._enforce(instance)
+                except (ChaosError, OSError) as error:
+                    self._log.error("harm could not be restored", instance=instance, error=repr(error))
+
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""
+        driver = self._networks()
+        return await driver.measure_path(self._end(source), self._end(destination), transfer_kib=transfer_kib)
+
+    async def sample_path(self, source: str, destination: str, how: Sampling) -> PathSample:
+        """Counts packets that are sent one way along a path."""
+        return await self._networks().sample_path(self._end(source), self._end(destination), how)
+
+    async def view_network(self, node: str) -> NetworkView:
+        """What a node's kernel shows of its network."""
+        return await self._networks().view_network(self._ledger.live(node), addresses=self._addresses())
+
+    def _networks(self) -> NetworkDriver:
         if not isinstance(self._driver, NetworkDriver):
             raise InjectionError("nodes of a local cluster share this machine's network; use --cluster compose")
-        near, far = self._ledger.live(source), self._ledger.live(destination)
-        return await self._driver.measure_path(near, far, transfer_kib=transfer_kib)
+        return self._driver
+
+    def _end(self, name: str) -> Instance:
+        """An end of a path: a live node, or the Cloud."""
+        return self._networks().itself() if name == CLOUD else self._ledger.live(name)
+
+    def _addresses(self) -> dict[str, str]:
+        """Where nodes and, if it has an address of its own, the Cloud are."""
+        ends = self._ledger.instances()
+        if isinstance(self._driver, NetworkDriver):
+            ends = [*ends, self._driver.itself()]
+        return {item.node: item.address for item in ends if item.address}
 
     async def gauges(self, node: str) -> Gauges | None:
         """What a node uses of its resources; None where it does not run."""
@@ -159,8 +191,8 @@ class Harming:
         if instance is None or instance.state != "running":
             return
         harms = [effect.harm for effect in self._ledger.effects_on(instance_id) if effect.effect_id != without]
-        addresses = {item.node: item.address for item in self._ledger.instances() if item.address}
-        await self._driver.obey(instance, [harm for harm in harms if isinstance(harm, NodeHarm)], addresses=addresses)
+        mine = [harm for harm in harms if isinstance(harm, NodeHarm)]
+        await self._driver.obey(instance, mine, addresses=self._addresses())
 
     def _enforce_on_cloud(self, effect_id: str, changed: CloudHarm, *, undone: bool) -> None:
         """Makes the Cloud obey what is in force on it of the kind that changes."""

@@ -39,8 +39,8 @@ async def run_in_network(pid: int, script: str) -> str:
     return ended.output
 
 
-def tcp_socket_in(pid: int) -> socket.socket:
-    """A TCP socket that lives in a process's network namespace, whichever thread uses it.
+def socket_in(pid: int, kind: socket.SocketKind) -> socket.socket:
+    """A TCP (SOCK_STREAM) or UDP (SOCK_DGRAM) socket in a process's network namespace, whichever thread uses it.
 
     Raises:
         OSError: the process is gone, or its namespace cannot be entered.
@@ -58,7 +58,7 @@ def tcp_socket_in(pid: int) -> socket.socket:
                     raise OSError(number, f"setns: {os.strerror(number)}")
             finally:
                 os.close(descriptor)
-            made.append(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            made.append(socket.socket(socket.AF_INET, kind))
         except OSError as error:
             made.append(error)
 

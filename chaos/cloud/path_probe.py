@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from chaos.cloud.namespaces import tcp_socket_in
+from chaos.cloud.namespaces import socket_in
 from chaos.cluster import PathMeasurement
 
 LIMIT_S = 2.0
@@ -35,7 +35,8 @@ def measure(source_pid: int, destination_pid: int, address: str, *, transfer_kib
     the limit is measured as far as it got.
     """
     deadline_s = time.monotonic() + LIMIT_S
-    with tcp_socket_in(destination_pid) as listener, tcp_socket_in(source_pid) as client:
+    kind = socket.SOCK_STREAM
+    with socket_in(destination_pid, kind) as listener, socket_in(source_pid, kind) as client:
         listener.bind((address, 0))
         listener.listen(1)
         receiver = _Receiver(listener, transfer_kib * 1024, deadline_s)

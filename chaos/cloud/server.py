@@ -29,7 +29,7 @@ from chaos.cloud.bootstrap import bootstrap
 from chaos.cloud.config import TOKEN_HEADER, CloudConfig, CloudDirectory, write_durably
 from chaos.cloud.configuring import ConfigurationFile
 from chaos.cloud.core import Cloud
-from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster
+from chaos.cloud.driver import NodeDriver, NodeLaunch, RemovesCluster, Sampling
 from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
 from chaos.cloud.node_process import start_ticks
@@ -87,6 +87,13 @@ class DiskAsk(Value):
     """Body of POST /nodes/{node}/disk."""
 
     transfer_kib: int = Field(ge=1, le=65536)
+
+
+class SampleAsk(Sampling):
+    """Body of POST /path/sample."""
+
+    source: str
+    destination: str
 
 
 class OwnerAsk(Value):
@@ -215,6 +222,14 @@ def application(
         rate = await cloud.measure_disk(request.match_info["node"], transfer_kib=ask.transfer_kib)
         return web.json_response({"mb_per_s": rate})
 
+    async def sample(request: web.Request) -> web.Response:
+        ask = await _body(request, SampleAsk)
+        how = Sampling(**ask.model_dump(exclude={"source", "destination"}))
+        return web.json_response((await cloud.sample_path(ask.source, ask.destination, how)).model_dump(mode="json"))
+
+    async def network(request: web.Request) -> web.Response:
+        return web.json_response((await cloud.view_network(request.match_info["node"])).model_dump(mode="json"))
+
     async def owner(request: web.Request) -> web.Response:
         ask = await _body(request, OwnerAsk)
         if ask.ttl_s is None:
@@ -263,6 +278,8 @@ def application(
             web.get("/configuration", configuration),
             web.get("/nodes/{node}/rpc_faults", rpc_faults),
             web.post("/path", path),
+            web.post("/path/sample", sample),
+            web.get("/nodes/{node}/network", network),
             web.post("/owner", owner),
             web.post("/renumber", renumber),
             web.get("/events", events),

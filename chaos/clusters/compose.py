@@ -37,7 +37,7 @@ from chaos.cloud.ray_start import (
 )
 from chaos.cloud.server import free_ports
 from chaos.cloud.stacks import ALL_LIMIT_S
-from chaos.cluster import PathMeasurement, Process, Vitals
+from chaos.cluster import NetworkView, PathMeasurement, PathSample, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters import image
 from chaos.clusters.cgroups import vitals_of
@@ -73,7 +73,7 @@ class ComposeCluster(CloudCluster):
     # -- capabilities only containers have ------------------------------------------------------------------
 
     async def shape_network(self, node: str, shape: NetworkShape, *, effect_id: str, lease_s: float) -> None:
-        """Throttles a node's network, or cuts it off from others."""
+        """Makes a node's network slow, faulty, or cut off from others."""
         await self._cloud.apply(shape, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
@@ -95,6 +95,18 @@ class ComposeCluster(CloudCluster):
     async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
         """Measured by a program in the node's container."""
         return await self._cloud.measure_disk(node, transfer_kib=transfer_kib)
+
+    async def sample_path(
+        self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+    ) -> PathSample:
+        """Counted by the Cloud, with sockets inside both nodes' networks."""
+        return await self._cloud.sample_path(
+            source, destination, packets=packets, interval_ms=interval_ms, patience_ms=patience_ms, port=port
+        )
+
+    async def view_network(self, node: str) -> NetworkView:
+        """As the Cloud sees it in the node's kernel."""
+        return await self._cloud.view_network(node)
 
     # -- programs and looking -------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.configuring import ConfigurationFile
 from chaos.cloud.core import Cloud
-from chaos.cloud.driver import NodeLaunch
+from chaos.cloud.driver import CLOUD, NodeLaunch, Sampling
 from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.journal import Journal
-from chaos.cluster import NodeProcess, PathMeasurement
+from chaos.cluster import NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import Event
 from chaos.harm import FrozenNode, NetworkShape, NodeHarm
@@ -155,6 +155,19 @@ class FakeNetworkDriver(FakeDriver):
         await super().obey(instance, harms, addresses=addresses)
         self.shapes[instance.instance] = [harm for harm in harms if isinstance(harm, NetworkShape)]
         self.addresses = dict(addresses)
+
+    async def sample_path(self, source: Instance, destination: Instance, how: Sampling) -> PathSample:
+        """All arrive; the delay says to which port."""
+        return PathSample(sent=how.packets, arrived=how.packets, delay_ms=float(how.port))
+
+    async def view_network(self, instance: Instance, *, addresses: Mapping[str, str]) -> NetworkView:
+        """The means are the names that have an address."""
+        return NetworkView(means=tuple(sorted(addresses)))
+
+    def itself(self) -> Instance:
+        """At an address of its own."""
+        cloud = Instance(instance=CLOUD, node=CLOUD, node_type=CLOUD, state="running")
+        return cloud.model_copy(update={"handle": "own", "address": "10.0.0.99"})
 
     async def measure_path(self, source: Instance, destination: Instance, *, transfer_kib: int) -> PathMeasurement:
         """As fast as the transfer is large."""

@@ -443,16 +443,17 @@ async def test_networks_obey_exactly_the_shapes_in_force(clock: VirtualClock, tm
     await sky.cloud.start_head()
     await launched(sky, 2)
     await sky.cloud.apply("slow", NetworkShape(rate_mbit=5.0), lease_s=60.0, node="w1")
-    await sky.cloud.apply("cut", NetworkShape(cut_from=("head", "w2", "w9")), lease_s=60.0, node="w1")
-    slow, cut = NetworkShape(rate_mbit=5.0), NetworkShape(cut_from=("head", "w2", "w9"))
+    await sky.cloud.apply("cut", NetworkShape(cut=True, peers=("head", "w2", "w9")), lease_s=60.0, node="w1")
+    slow, cut = NetworkShape(rate_mbit=5.0), NetworkShape(cut=True, peers=("head", "w2", "w9"))
     assert driver.shapes["i-00001"] == [slow, cut]
-    assert driver.addresses == {"head": "10.0.0.1", "w1": "10.0.0.2", "w2": "10.0.0.3"}
+    assert driver.addresses == {"head": "10.0.0.1", "w1": "10.0.0.2", "w2": "10.0.0.3", "cloud": "10.0.0.99"}
     assert await sky.cloud.harm_seen() == ("w1: shaped",)
     await sky.cloud.undo("slow")
     assert driver.shapes["i-00001"] == [cut]
     await sky.cloud.undo("cut")
     assert driver.shapes["i-00001"] == []
     assert (await sky.cloud.measure_path("w1", "head", transfer_kib=7)).rate_mbit == 7.0
+    assert (await sky.cloud.measure_path("w1", "cloud", transfer_kib=7)).rate_mbit == 7.0
     await sky.cloud.tear_down()
 
 
@@ -512,6 +513,20 @@ async def test_a_restarted_cloud_keeps_harm_and_its_leases(sky: Sky, clock: Virt
     await clock.advance_to(5.0 + 2 * POLL_S)
     assert not sky.driver.frozen
     assert nodes(cloud)["w1"] == "running"
+
+
+async def test_a_restarted_cloud_restores_what_its_own_processes_did(clock: VirtualClock, tmp_path: Path) -> None:
+    driver = FakeNetworkDriver(clock)
+    sky = Sky(tmp_path, driver=driver)
+    await sky.cloud.start_head()
+    await launched(sky)
+    late = NetworkShape(delay_ms=50.0)
+    await sky.cloud.apply("late", late, lease_s=60.0, node="w1")
+    driver.shapes.clear()
+    cloud = await abandoned(sky)
+    await clock.advance_to(clock.now_s() + POLL_S)
+    assert driver.shapes["i-00001"] == [late]
+    await cloud.tear_down()
 
 
 async def test_a_restarted_cloud_finishes_what_was_stopping(sky: Sky, clock: VirtualClock) -> None:

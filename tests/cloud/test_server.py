@@ -199,6 +199,9 @@ async def test_the_client_says_and_hears_everything(office: Office, client: Clou
     assert isinstance(paused, Node)
     assert (paused.state, paused.instance) == ("paused", "i-00001")
     assert (await client.measure_path("w1", "head", transfer_kib=3)).rate_mbit == 3.0
+    sampled = await client.sample_path("w1", "cloud", packets=9, interval_ms=1.0, patience_ms=50.0, port=80)
+    assert (sampled.arrived, sampled.delay_ms) == (9, 80.0)
+    assert (await client.view_network("w1")).means == ("cloud", "head", "w1", "w2")
     for effect in await client.effects():
         await client.undo(effect)
     assert await client.effects() == ()

@@ -16,6 +16,7 @@ import pytest
 import pytest_asyncio
 
 from chaos.cloud.containers import CLUSTER_LABEL, containers_of, engine
+from chaos.cluster import PathSample
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.clusters.compose import ComposeCluster
 from chaos.clusters.compose_leftovers import orphans, sweep
@@ -57,6 +58,18 @@ async def cluster() -> AsyncIterator[ComposeCluster]:
     assert not cluster.directory.root.exists()
 
 
+async def _sample(cluster: ComposeCluster, source: str, destination: str) -> PathSample:
+    """Twenty packets one way."""
+    return await cluster.sample_path(source, destination, packets=20, interval_ms=5.0, patience_ms=400.0)
+
+
+async def _delay_ms(cluster: ComposeCluster, source: str, destination: str) -> float:
+    """The median of twenty packets one way."""
+    delay_ms = (await _sample(cluster, source, destination)).delay_ms
+    assert delay_ms is not None
+    return delay_ms
+
+
 @pytest.mark.parametrize("rate_mbit", [2.0, 20.0])
 async def test_a_rate_holds_both_ways(cluster: ComposeCluster, rate_mbit: float) -> None:
     await cluster.shape_network("w1", NetworkShape(rate_mbit=rate_mbit), effect_id="rate", lease_s=LEASE_S)
@@ -73,13 +86,56 @@ async def test_a_rate_holds_both_ways(cluster: ComposeCluster, rate_mbit: float)
 
 
 async def test_a_cut_is_seen_from_both_sides_and_undone(cluster: ComposeCluster) -> None:
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="cut", lease_s=LEASE_S)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="cut", lease_s=LEASE_S)
     began_s = time.monotonic()
     assert not (await cluster.measure_path("w1", "head", transfer_kib=1)).reachable
     assert not (await cluster.measure_path("head", "w1", transfer_kib=1)).reachable
     assert time.monotonic() - began_s < 5.0
     await cluster.undo("cut")
     assert (await cluster.measure_path("w1", "head", transfer_kib=1)).reachable
+
+
+async def test_harm_to_packets_adds_up_and_heals_apart(cluster: ComposeCluster) -> None:
+    late, far_away = NetworkShape(delay_ms=40.0, direction="out"), NetworkShape(delay_ms=30.0, peers=("head",))
+    await cluster.shape_network("w1", late, effect_id="late", lease_s=LEASE_S)
+    await cluster.shape_network("w1", far_away, effect_id="far", lease_s=LEASE_S)
+    assert await _delay_ms(cluster, "w1", "head") == pytest.approx(70.0, abs=10.0)
+    assert await _delay_ms(cluster, "head", "w1") == pytest.approx(30.0, abs=10.0)
+    assert await _delay_ms(cluster, "w1", "cloud") == pytest.approx(40.0, abs=10.0)
+    assert set((await cluster.view_network("w1")).means) & {"netem", "nfqueue"}
+    assert any("RAYCHAOS-OUT" in thing for thing in await cluster.leftovers())
+    await cluster.undo("late")
+    assert await _delay_ms(cluster, "w1", "head") == pytest.approx(30.0, abs=10.0)
+    await cluster.undo("far")
+    assert await _delay_ms(cluster, "w1", "head") < 10.0
+    assert await cluster.leftovers() == ()
+
+
+async def test_a_node_is_cut_off_from_the_cloud_alone(cluster: ComposeCluster) -> None:
+    cut = NetworkShape(cut=True, peers=("cloud",), direction="out")
+    await cluster.shape_network("w1", cut, effect_id="cloud", lease_s=LEASE_S)
+    assert (await _sample(cluster, "w1", "cloud")).arrived == 0
+    assert (await _sample(cluster, "cloud", "w1")).lost == 0
+    assert (await _sample(cluster, "w1", "head")).lost == 0
+    await cluster.undo("cloud")
+    assert (await _sample(cluster, "w1", "cloud")).lost == 0
+
+
+async def test_a_cloud_that_comes_back_restores_what_its_process_did(cluster: ComposeCluster) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to crash the Cloud")
+    shape = NetworkShape(delay_ms=80.0, peers=("head",), direction="out")
+    await cluster.shape_network("w1", shape, effect_id="restored", lease_s=LEASE_S)
+    os.kill(cluster.address()["pid"], signal.SIGKILL)
+    deadline_s = time.monotonic() + 20.0
+    delay_ms = 0.0
+    while time.monotonic() < deadline_s and delay_ms < 40.0:
+        await asyncio.sleep(0.3)
+        with contextlib.suppress(ClusterError):
+            delay_ms = await _delay_ms(cluster, "w1", "head")
+    assert delay_ms == pytest.approx(80.0, abs=15.0)
+    await cluster.undo("restored")
+    assert await cluster.leftovers() == ()
 
 
 async def test_a_paused_node_is_frozen_and_still_measurable(cluster: ComposeCluster) -> None:
@@ -112,7 +168,7 @@ async def test_a_queue_of_somebody_else_is_refused(cluster: ComposeCluster, clie
 async def test_leases_hold_when_the_cloud_crashes(cluster: ComposeCluster) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to crash the Cloud")
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="crash", lease_s=4.0)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="crash", lease_s=4.0)
     os.kill(cluster.address()["pid"], signal.SIGKILL)
     deadline_s = time.monotonic() + 20.0
     while time.monotonic() < deadline_s:

@@ -59,6 +59,13 @@ MADE: dict[str, dict[str, object]] = {
     "fill_object_store": {},
     "fill_disk": {},
     "throttle_disk": {"mb_per_s": 5.0},
+    "delay_network": {"delay_ms": 40.0},
+    "lose_packets": {"percent": 10.0},
+    "duplicate_packets": {"percent": 10.0},
+    "corrupt_packets": {"percent": 10.0},
+    "reorder_packets": {"percent": 10.0},
+    "flap_network": {"down_s": 0.5, "up_s": 0.5},
+    "reset_connections": {},
 }
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 

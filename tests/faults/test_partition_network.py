@@ -18,7 +18,7 @@ async def test_the_victim_is_cut_off_from_the_peers_there_are(peers: str, cut_fr
     cluster.members["w4"] = node_named("w4", state="pending")
     site = site_of(cluster, "w2")
     await PartitionNetwork.model_validate({"peers": peers}).inject(site)
-    assert cluster.effects["run.i1.w2"][2] == NetworkShape(cut_from=cut_from)
+    assert cluster.effects["run.i1.w2"][2] == NetworkShape(cut=True, peers=cut_from)
     assert cluster.named("shape_network") == [("w2", "run.i1.w2", "20")]
 
 
@@ -51,7 +51,7 @@ async def test_a_worker_that_joins_later_was_never_cut_off() -> None:
     seen = await fault.probe(site)
     assert (seen.outcome, seen.asked) == ("took_effect", 2.0)
     assert ("w1", "w3", "1") not in cluster.named("measure_path")
-    cluster.effects["other"] = ("w1", False, NetworkShape(cut_from=("w3",)), None)
+    cluster.effects["other"] = ("w1", False, NetworkShape(cut=True, peers=("w3",)), None)
     await fault.heal(site)
     assert (await fault.probe_healed(site)).detail == "2 of 2 paths are open"
 
@@ -73,7 +73,7 @@ async def test_a_node_that_goes_while_its_paths_are_tried_is_no_proof() -> None:
     site = site_of(cluster, "w1", events=joined("w1", "w2"))
 
     def before(method: str) -> None:
-        if method == "measure_path":
+        if method == "sample_path":
             cluster.members.pop("w2", None)
 
     cluster.before = before
@@ -116,7 +116,28 @@ async def test_a_cut_that_another_injection_keeps_is_not_held_against_this_one()
     cluster, fault = FakeCluster(), PartitionNetwork()
     site = site_of(cluster, "w1")
     await fault.inject(site)
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="run.i2.w1", lease_s=9.0)
     await fault.heal(site)
     assert (await fault.probe_healed(site)).outcome == "no_effect"
     assert list(cluster.effects) == ["run.i2.w1"]
+
+
+async def test_a_node_can_be_cut_off_from_the_cloud() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork(peers="cloud")
+    site = site_of(cluster, "head")
+    await fault.inject(site)
+    assert cluster.effects["run.i1.head"][2] == NetworkShape(cut=True, peers=("cloud",))
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.asked) == ("took_effect", 1.0)
+    assert {call[:2] for call in cluster.named("sample_path")} == {("head", "cloud"), ("cloud", "head")}
+
+
+async def test_a_cut_of_one_way_is_looked_for_that_way_only() -> None:
+    cluster, fault = FakeCluster(), PartitionNetwork(peers=("w2",), direction="in")
+    site = site_of(cluster, "w1", events=joined("w1", "w2"))
+    assert (await fault.probe(site)).outcome == "no_effect"
+    await fault.inject(site)
+    assert (await fault.probe(site)).outcome == "took_effect"
+    assert {call[:2] for call in cluster.named("sample_path")} == {("w2", "w1")}
+    await fault.heal(site)
+    assert (await fault.probe_healed(site)).detail == "1 of 1 paths are open"

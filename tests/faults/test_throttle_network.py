@@ -71,7 +71,7 @@ async def test_a_path_that_was_no_faster_proves_nothing(open_mbit: float, outcom
 
 async def test_a_path_that_carried_nothing_before_proves_nothing() -> None:
     cluster = FakeCluster()
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="run.i2.w1", lease_s=9.0)
     site = await injected(FAULT, site_of(cluster, "w1"))
     seen = await FAULT.probe(site)
     assert (seen.outcome, seen.measured) == ("no_effect", 0.0)
@@ -81,7 +81,7 @@ async def test_what_cannot_be_measured_is_unknown() -> None:
     assert (await FAULT.probe(await injected(FAULT, site_of(FakeCluster(workers=0), "head")))).outcome == "unknown"
     cluster = FakeCluster()
     site = await injected(FAULT, site_of(cluster, "w1"))
-    await cluster.shape_network("w1", NetworkShape(cut_from=("head",)), effect_id="run.i2.w1", lease_s=9.0)
+    await cluster.shape_network("w1", NetworkShape(cut=True, peers=("head",)), effect_id="run.i2.w1", lease_s=9.0)
     cut = await FAULT.probe(site)
     assert (cut.outcome, cut.detail) == ("unknown", "0 of 2 paths could be measured")
     cluster.members["w1"] = node_named("w1", state="stopping")
@@ -199,7 +199,7 @@ async def test_a_path_that_carries_nothing_any_more_is_no_healing() -> None:
     cluster = Forgetful()
     site = await injected(FAULT, site_of(cluster, "w1"))
     await FAULT.heal(site)
-    cluster.effects["stuck"] = ("w1", False, NetworkShape(cut_from=("head",)), None)
+    cluster.effects["stuck"] = ("w1", False, NetworkShape(cut=True, peers=("head",)), None)
     seen = await FAULT.probe_healed(site)
     assert (seen.outcome, seen.measured) == ("took_effect", 0.0)
 

@@ -49,6 +49,13 @@ TOURS = {
         parameters={
             "throttle_network": "rate_mbit: 4, target: random, duration_s: 3",
             "partition_network": "peers: head, target: random, duration_s: 2",
+            "delay_network": "delay_ms: 40, jitter_ms: 5, target: random, duration_s: 3",
+            "lose_packets": "percent: 5, target: random, duration_s: 3",
+            "duplicate_packets": "percent: 5, target: random, duration_s: 3",
+            "corrupt_packets": "percent: 5, target: random, duration_s: 3",
+            "reorder_packets": "percent: 5, target: random, duration_s: 3",
+            "flap_network": "down_s: 0.4, up_s: 0.6, target: random, duration_s: 4",
+            "reset_connections": "target: random, duration_s: 1",
         },
     ),
     "losses": Tour(
