@@ -12,32 +12,23 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, TypeVar
 
 from docker.errors import APIError, NotFound
-from docker.types import DeviceRequest, Mount
 
-from chaos.cloud.bootstrap import make_node_directory, node_user
-from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
+from chaos.cloud.bootstrap import make_node_directory
+from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
 from chaos.cloud.container_resources import ContainerResources
 from chaos.cloud.container_starts import start_again, start_in
 from chaos.cloud.containers import (
-    CLUSTER_LABEL,
-    DIRECTORY_LABEL,
-    HASH_LABEL,
     INSTANCE_LABEL,
     MARK_LABEL,
-    NUMBER_LABEL,
-    ONE_OFF_LABEL,
     PROJECT_LABEL,
-    SERVICE_LABEL,
     Container,
     containers_of,
     engine,
@@ -45,7 +36,6 @@ from chaos.cloud.containers import (
     remove_cluster,
     remove_containers,
 )
-from chaos.cloud.cpu_limit import PERIOD_US, quota_us
 from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import CLOUD, Enforcer, Freezer, NodeLaunch, Sampling, obey_all
 from chaos.cloud.ended import Reviver
@@ -60,21 +50,17 @@ from chaos.cloud.packets import Wanted
 from chaos.cloud.path_probe import measure
 from chaos.cloud.path_sample import sample
 from chaos.cloud.stopping import Stopper
+from chaos.cloud.worker_container import WORKER, OwnContainer, WorkerContainers
 from chaos.cluster import Gauges, NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import NodeHarm
 
-WORKER = "worker"
 HEAD = "head"
-NODE_TYPE_LABEL = "raychaos.node_type"
 
 _POLL_S = 0.1
 _CALLS_AT_ONCE = 24
 _END_LIMIT_S = 10.0
 _LOG_LINES = 2000
-_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-# Ray's directory lies in the cluster's, behind a path short enough for its sockets.
-_ENTRY = 'mkdir -p "$0/ray" && ln -sfn "$0/ray" /tmp/ray && exec "$@" --node-ip-address="$(hostname -i)"'
 
 T = TypeVar("T")
 
@@ -103,7 +89,6 @@ class DockerDriver:
         self._closing = False
         self._kernel: dict[str, _Kernel] = {}
         self._frozen: set[str] = set()
-        self._gpus: dict[str, tuple[str, ...]] = {}
         self._shaper = NetworkShaper()
         self._device_faults = DeviceFaults(directory, root_on_nodes=CONTAINER_ROOT)
         self._stopper, self._notices = Stopper(self.processes), Notices(directory, self.processes)
@@ -121,8 +106,9 @@ class DockerDriver:
             self._reviver,
             self._notices,
         )
-        self._own = self._find_own()
-        self._image = self._own_image()
+        with engine_errors():
+            self._own = OwnContainer(self._engine)
+        self._workers = WorkerContainers(self._own, self._engine, cluster=config.cluster, mark=config.mark)
         make_node_directory(directory, HEAD)
 
     # -- nodes ----------------------------------------------------------------------------------------------
@@ -162,7 +148,7 @@ class DockerDriver:
         handle = instance.handle or await self._call(lambda: self._made_for(instance))
         if handle:
             await self._call(lambda: self._stop(handle, limit_s if kernel is None or kernel.alive() else 0.0))
-        self._gpus.pop(instance.instance, None)
+        self._workers.ended(instance)
         self._forget(instance.handle)
 
     async def kill(self, instance: Instance) -> bool:
@@ -261,8 +247,7 @@ class DockerDriver:
     def itself(self) -> Instance:
         """This container; it has no number in the books."""
         cloud = Instance(instance=CLOUD, node=CLOUD, node_type=CLOUD, state="running")
-        own = self._own["NetworkSettings"]["Networks"].values()
-        return cloud.model_copy(update={"handle": self._own["Id"], "address": next(iter(own))["IPAddress"]})
+        return cloud.model_copy(update={"handle": self._own.id, "address": self._own.address})
 
     async def _along(self, source: Instance, destination: Instance, work: Callable[[int, int], T]) -> T | None:
         """Does something with the networks of two nodes; None where one is gone."""
@@ -391,23 +376,6 @@ class DockerDriver:
 
     # -- inside, in threads ---------------------------------------------------------------------------------
 
-    def _find_own(self) -> dict[str, Any]:
-        """This container, as the engine describes it."""
-        found = self._inspect(socket.gethostname())
-        if found is None:
-            raise ClusterError(
-                "the Cloud of a compose cluster must itself run in a container of the project, with its id as host name"
-            )
-        return found
-
-    def _own_image(self) -> str:
-        """The image this container was made from: by name, for people, where the name still means it."""
-        name, exact = str(self._own["Config"]["Image"]), str(self._own["Image"])
-        try:
-            return name if self._engine.images.get(name).id == exact else exact
-        except NotFound:
-            return exact
-
     def _inspect(self, container: str) -> dict[str, Any] | None:
         try:
             found: dict[str, Any] = self._engine.api.inspect_container(container)
@@ -419,16 +387,12 @@ class DockerDriver:
         return [item for item in containers_of(self._engine, *self._labels()) if item.service == service]
 
     def _labels(self) -> tuple[str, str]:
-        project = self._own["Config"]["Labels"][PROJECT_LABEL]
-        return f"{PROJECT_LABEL}={project}", f"{MARK_LABEL}={self._config.mark}"
-
-    def _network(self) -> str:
-        return str(next(iter(self._own["NetworkSettings"]["Networks"])))
+        return f"{PROJECT_LABEL}={self._own.project}", f"{MARK_LABEL}={self._config.mark}"
 
     def _learn(self, found: Mapping[str, Any]) -> str:
         """Remembers a running container's process; returns its address."""
         self._kernel[found["Id"]] = _Kernel(found["State"]["Pid"])
-        return str(found["NetworkSettings"]["Networks"][self._network()]["IPAddress"])
+        return self._own.address_of(found)
 
     def _start(self, instance: Instance, launch: NodeLaunch) -> Instance:
         if self._closing:
@@ -462,7 +426,7 @@ class DockerDriver:
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""
-        description = self._description(instance, launch)
+        description = self._workers.describe(instance, launch, environment=self._device_faults.environment(instance))
         try:
             return self._engine.containers.create(**description)
         except APIError as error:
@@ -473,68 +437,6 @@ class DockerDriver:
                 return self._engine.containers.get(found.id)
             remove_containers(self._engine, [found])
         return self._engine.containers.create(**description)
-
-    def _description(self, instance: Instance, launch: NodeLaunch) -> dict[str, Any]:
-        """What the engine is told of a worker: what compose.yaml says of one, with the node type's limits."""
-        node_type = instance.shape
-        assert node_type is not None
-        own_labels = self._own["Config"]["Labels"]
-        project = own_labels[PROJECT_LABEL]
-        number = int(instance.instance.removeprefix("i-"))
-        uid, gid = node_user()
-        disk_mb = node_type.disk_limit_mb
-        memory = f"{node_type.memory_limit_mb}m"
-        return {
-            "image": self._image,
-            "name": f"{project}-{WORKER}-{number}",
-            "hostname": instance.instance,
-            "command": ["sh", "-c", _ENTRY, f"{CONTAINER_ROOT}/nodes/{instance.instance}", *launch.argv],
-            "environment": {**self._device_faults.environment(instance), **launch.environment},
-            "labels": {
-                PROJECT_LABEL: project,
-                SERVICE_LABEL: WORKER,
-                NUMBER_LABEL: str(number),
-                ONE_OFF_LABEL: "False",
-                # Without one, Compose takes the container for none of its own; the Cloud's serves.
-                HASH_LABEL: own_labels.get(HASH_LABEL, "raychaos"),
-                CLUSTER_LABEL: self._config.cluster,
-                MARK_LABEL: self._config.mark,
-                DIRECTORY_LABEL: own_labels.get(DIRECTORY_LABEL, ""),
-                NODE_TYPE_LABEL: instance.node_type,
-                INSTANCE_LABEL: instance.instance,
-            },
-            "network": self._network(),
-            "mounts": [self._state_mount()],
-            "user": f"{uid}:{gid}",
-            "init": True,
-            "cap_drop": ["ALL"],
-            "security_opt": ["no-new-privileges:true"],
-            "shm_size": f"{node_type.shm_mb}m",
-            "tmpfs": {SPILL_DIRECTORY: f"size={disk_mb}m,mode=1777"} if disk_mb is not None else None,
-            "mem_limit": memory,
-            "memswap_limit": memory,
-            # Not nano_cpus: a container that was made with those takes no quota later.
-            "cpu_period": PERIOD_US,
-            "cpu_quota": quota_us(node_type.cpu_limit),
-            "device_requests": self._device_requests(instance, node_type.resources.get("GPU", 0.0)),
-        }
-
-    def _state_mount(self) -> Mount:
-        for mount in self._own["Mounts"]:
-            if mount["Destination"] == CONTAINER_ROOT:
-                bound = mount["Type"] == "bind"
-                return Mount(CONTAINER_ROOT, mount["Source"] if bound else mount["Name"], type=mount["Type"])
-        raise ClusterError(f"the Cloud's container has nothing mounted at {CONTAINER_ROOT}")
-
-    def _device_requests(self, instance: Instance, wanted: float) -> list[DeviceRequest] | None:
-        """Real GPUs where the host has them, the least shared first; otherwise a node's GPUs are logical."""
-        if wanted < 1 or not _NVIDIA_GPUS.is_dir() or "nvidia" not in self._engine.info().get("Runtimes", {}):
-            return None
-        devices = [str(number) for number in range(len(list(_NVIDIA_GPUS.iterdir())))]
-        taken = [device for held in self._gpus.values() for device in held]
-        chosen = tuple(sorted(devices, key=taken.count)[: int(wanted)])
-        self._gpus[instance.instance] = chosen
-        return [DeviceRequest(device_ids=list(chosen), capabilities=[["gpu"]])]
 
     def _made_for(self, instance: Instance) -> str:
         """The container an earlier Cloud made for an instance; empty where there is none."""
@@ -562,5 +464,5 @@ class DockerDriver:
         return str(container.logs(tail=5).decode(errors="replace")).strip().replace("\n", "; ") or "it wrote nothing"
 
     def _remove_cluster(self) -> None:
-        remove_cluster(self._engine, *self._labels(), spare=self._own["Id"])
-        self._engine.api.remove_container(self._own["Id"], force=True, v=True)
+        remove_cluster(self._engine, *self._labels(), spare=self._own.id)
+        self._engine.api.remove_container(self._own.id, force=True, v=True)

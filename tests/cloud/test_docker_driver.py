@@ -15,9 +15,10 @@ from chaos.cloud import docker_driver
 from chaos.cloud.bootstrap import bootstrap, compose_config
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.containers import INSTANCE_LABEL, MARK_LABEL, SERVICE_LABEL
-from chaos.cloud.docker_driver import WORKER, DockerDriver
+from chaos.cloud.docker_driver import DockerDriver
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
+from chaos.cloud.worker_container import WORKER
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.errors import ClusterError, InvalidSpec
 
@@ -190,7 +191,7 @@ async def test_real_gpus_are_shared_out(config: CloudConfig, tmp_path: Path, mon
     gpus = tmp_path / "gpus"
     for number in range(2):
         (gpus / f"0000:0{number}:00.0").mkdir(parents=True)
-    monkeypatch.setattr(docker_driver, "_NVIDIA_GPUS", gpus)
+    monkeypatch.setattr("chaos.cloud.worker_container._NVIDIA_GPUS", gpus)
     engine = Engine(runtimes=("runc", "nvidia"))
     monkeypatch.setattr(docker_driver, "engine", lambda: engine)
     driver = DockerDriver(config, CloudDirectory(tmp_path))
