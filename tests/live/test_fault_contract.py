@@ -10,11 +10,12 @@ from chaos.commands import CLUSTERS
 from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from tests.live.lab import Lab
 
+# One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
 WORKLOAD = """
 workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
 cluster:
-  max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
+  max_workers: 3
+  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}
 schedule:
 """
 # One injection of each fault; a new fault adds its own.
