@@ -73,7 +73,7 @@ class KillsProcesses(Fault):
         hit = len(site.before) - left
         if left or not hit:
             return self._saw(site, hit, f"{left} of {len(site.before)} processes are still there", gone=False)
-        titles = ", ".join(sorted({title.split(" ")[0] for _, _, title in site.before}))
+        titles = ", ".join(sorted({_called(title) for _, _, title in site.before}))
         return self._saw(site, hit, f"{titles}: gone; {others} other processes on the node", gone=True)
 
     def _saw(self, site: Site, hit: int, detail: str, *, gone: bool) -> Effect:
@@ -119,6 +119,13 @@ def _names_in(title: str) -> tuple[str, str]:
     """What a worker's title says it runs: `ray::Class.method` of an actor's process, `ray::function` of a task's."""
     running = title.removeprefix("ray::").removesuffix("()")
     return running, running.partition(".")[0]
+
+
+def _called(title: str) -> str:
+    """A process's program or own title, and the module where it runs one; without paths and arguments."""
+    program, *words = title.split() or ["?"]
+    name = program.rpartition("/")[2]
+    return f"{name} -m {words[1]}" if words[:1] == ["-m"] and len(words) > 1 else name
 
 
 def _node(victim: str) -> str:

@@ -14,7 +14,7 @@ async def test_it_kills_the_program_beside_the_head() -> None:
     site = await injected(fault, site_of(cluster, "driver"))
     assert cluster.named("kill_processes") == [("head", "109")]
     seen = await fault.probe(site)
-    assert (seen.outcome, seen.detail) == ("took_effect", "python: gone; 9 other processes on the node")
+    assert (seen.outcome, seen.detail) == ("took_effect", "python -m job: gone; 9 other processes on the node")
 
 
 async def test_without_a_driver_the_injection_fails() -> None:
