@@ -285,13 +285,18 @@ def test_a_fault_is_documented(name: str) -> None:
         assert f"`{parameter}`" in section, f"docs/faults.md does not tell of {name}'s {parameter}"
     for word in ("How", "Effect probe", "Heal"):
         assert f"**{word}**" in section
-    told = next(row for row in rows(text_of("README.md")) if row[0] == f"`{name}`")
-    assert told[2] == faults.ALL[name].acts_on
-    header = next(row for row in rows(text_of("README.md")) if row[:1] == ["fault"])
-    for kind, cluster in commands.CLUSTERS.items():
-        able = all(issubclass(cluster, need) for need in faults.ALL[name].needs)
-        assert told[header.index(f"`{kind}`")] == ("yes" if able else "no")
-    assert len([row for row in rows(text_of("docs/faults.md")) if row[0].startswith(f"[`{name}`]")]) == 1
+    [told] = [row for row in rows(text_of("docs/faults.md")) if row[0].startswith(f"[`{name}`]")]
+    able = [kind for kind, cluster in commands.CLUSTERS.items() if not faults.ALL[name].missing_capabilities(cluster)]
+    assert told[2].removeprefix("the ") == faults.ALL[name].acts_on
+    assert told[3] == ("yes" if faults.ALL[name].lasts else "no")
+    assert told[4] == ", ".join(f"`{kind}`" for kind in able)
+
+
+@pytest.mark.parametrize("name", sorted(faults.ALL))
+def test_the_readme_names_a_fault_and_whether_processes_can_have_it(name: str) -> None:
+    [told] = [row for row in rows(text_of("README.md")) if len(row) == 3 and f"`{name}`" in row[1]]
+    able = not faults.ALL[name].missing_capabilities(commands.CLUSTERS["local"])
+    assert (told[2] == "yes" or (told[2].startswith("but for ") and f"`{name}`" not in told[2])) == able
 
 
 @pytest.mark.parametrize("name", [checker.name for checker in checkers.ALL])

@@ -17,6 +17,8 @@ from tests.live.tours import Guide, Tour
 
 TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}"
 # Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
+# One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
+THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
 TOURS = {
     "nodes": Tour(
         job="{name: task_bursts, stages: [{tasks: 2, batches: 130}]}",
@@ -60,7 +62,7 @@ TOURS = {
     ),
     "losses": Tour(
         job="{name: task_bursts, stages: [{tasks: 2, batches: 110}]}",
-        cluster=TWO,
+        cluster=THREE,
         parameters={
             "kill_node": "target: oldest",
             "kill_raylet": "target: oldest",
