@@ -19,7 +19,45 @@ TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_worke
 # Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
 # One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
 THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
+# Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
+BURSTS = 13
+PAUSE_S = 6.0
+MEETING_LAUNCHES = {
+    "delay_launch": "delay_s: 3, duration_s: 6",
+    "fail_launch": "reason: quota_exceeded, count: 2, duration_s: 6",
+    "limit_capacity": "at_most: 1, duration_s: 6",
+    "partial_launch": "duration_s: 6",
+    "lose_launch_reply": "requests: 1, duration_s: 6",
+    "duplicate_launch": "count: 1, duration_s: 6",
+    "zombie_launch": "count: 1, duration_s: 12",
+    "slow_join": "delay_s: 4, count: 1, duration_s: 6",
+    "cloud_outage": "duration_s: 4",
+    "fail_rpcs": "request_failure_percent: 5, duration_s: 10",
+    "delay_rpcs": "max_delay_ms: 20, duration_s: 10",
+}
+MEETING_ENDS = {"delay_terminate": "delay_s: 2, duration_s: 8", "fail_terminate": "duration_s: 8"}
+
+
+def bursting() -> Tour:
+    """Launch faults in force at the beginning of each burst, then faults that meet the end of nodes in the pauses."""
+    stages = ", ".join(f"{{tasks: 2, batches: 4}}, {{tasks: 0, pause_s: {PAUSE_S:g}}}" for _ in range(BURSTS))
+    parameters = {}
+    for burst, (name, own) in enumerate(MEETING_LAUNCHES.items()):
+        # The pause before the burst is the demand of that number; nodes are gone before it ends.
+        begun = f"on: {{event: workload.demand, nth: {2 * burst}}}, after_s: {PAUSE_S - 0.5:g}" if burst else "at_s: 0"
+        parameters[name] = f"{own}, {begun}"
+    for burst, (name, own) in enumerate(MEETING_ENDS.items(), start=len(MEETING_LAUNCHES)):
+        parameters[name] = f"{own}, on: {{event: workload.demand, nth: {2 * burst + 2}}}"
+    return Tour(
+        job=f"{{name: task_bursts, stages: [{stages}]}}",
+        cluster=f"{TWO}, idle_timeout_s: 2",
+        parameters=parameters,
+        short="{name: task_bursts, stages: [{tasks: 2, batches: 4}, {tasks: 0, pause_s: 6}, {tasks: 2, batches: 4}]}",
+    )
+
+
 TOURS = {
+    "launches": bursting(),
     "nodes": Tour(
         job="{name: task_bursts, stages: [{tasks: 2, batches: 130}]}",
         cluster=TWO,
@@ -87,32 +125,17 @@ cluster:
 schedule:
 """
 LATER = "on: {progress_percent: 10}"
-# Faults that want a run of their own: most meet launches, of which a run has few.
+# Faults that want a run of their own: Ray does not take them well, or the run must be of another kind.
 ALONE = {
     "pause_gcs": f"{LATER}, duration_s: 2",
-    "delay_launch": "delay_s: 3, at_s: 0, duration_s: 6",
-    "fail_launch": "reason: quota_exceeded, count: 2, at_s: 0, duration_s: 6",
-    "limit_capacity": "at_most: 1, at_s: 0, duration_s: 6",
-    "partial_launch": "at_s: 0, duration_s: 6",
-    "lose_launch_reply": "requests: 1, at_s: 0, duration_s: 6",
-    "duplicate_launch": "count: 1, at_s: 0, duration_s: 6",
-    "zombie_launch": "count: 1, at_s: 0, duration_s: 12",
-    "slow_join": "delay_s: 4, count: 1, at_s: 0, duration_s: 6",
-    "fail_terminate": "on: {progress_percent: 60}, duration_s: 12",
-    "delay_terminate": "delay_s: 3, on: {progress_percent: 60}, duration_s: 12",
     "vanish_node": f"target: newest, {LATER}, duration_s: 4",
     "omit_from_listing": f"answers: 2, target: newest, {LATER}, duration_s: 4",
     "stale_listing": "at_s: 0, duration_s: 5",
-    "cloud_outage": "at_s: 0, duration_s: 4",
-    "fail_rpcs": "request_failure_percent: 5, at_s: 0, duration_s: 20",
-    "delay_rpcs": "max_delay_ms: 20, at_s: 0, duration_s: 20",
     "change_limits": "max_workers: 1, on: {event: node.joined, nth: 2}, duration_s: 6",
     "restart_head": LATER,
 }
-# What some need in place of WORKLOAD: a scale-down while there is load; an autoscaler that soon gives up what it takes
-# for a launch that never comes, so that the cluster is as it was for the next case; a GCS that remembers, and a driver
-# that does not die with the head.
-SCALING_DOWN = WORKLOAD.replace("batches: 16}", "batches: 8}, {tasks: 0, pause_s: 10}, {tasks: 1, batches: 4}")
+# What some need in place of WORKLOAD: an autoscaler that soon gives up what it takes for a launch that never comes, so
+# that the cluster is as it was for the next case; a GCS that remembers, and a driver that does not die with the head.
 GIVING_UP = WORKLOAD.replace(
     "schedule:",
     """  ray_environment:
@@ -132,8 +155,6 @@ cluster:
 schedule:
 """
 RUNS = {
-    "fail_terminate": SCALING_DOWN,
-    "delay_terminate": SCALING_DOWN,
     "omit_from_listing": GIVING_UP,
     "stale_listing": GIVING_UP,
     "restart_head": REMEMBERING,

@@ -27,11 +27,13 @@ class Tour:
         return [name for name in self.parameters if not faults.ALL[name].missing_capabilities(CLUSTERS[kind])]
 
     def schedule(self, kind: str) -> str:
-        """The injections, each with its fault's name as id, begun when the one before is healed, or else proven."""
+        """The injections, each with its fault's name as id; what names no trigger begins when the one before is over."""
         lines, healed = [], 0
         trigger = BEGIN
         for place, name in enumerate(self.able(kind), start=1):
-            lines.append(f"  - {{id: {name}, fault: {name}, {self.parameters[name]}, {trigger}}}")
+            own = self.parameters[name]
+            begun = "" if any(word in own for word in ("on:", "at_s:")) else f", {trigger}"
+            lines.append(f"  - {{id: {name}, fault: {name}, {own}{begun}}}")
             lasts = faults.ALL[name].lasts
             healed += lasts
             after = f"{{event: fault.healed, nth: {healed}}}" if lasts else f"{{event: fault.probed, nth: {place}}}"
