@@ -19,6 +19,7 @@ TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_worke
 # Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
 # One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
 THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
+TOUR_LIMIT_S = 900
 # Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
 BURSTS = 13
 PAUSE_S = 6.0
@@ -206,12 +207,14 @@ def test_every_fault_has_a_case() -> None:
     assert sorted(named) == sorted(faults.ALL)
 
 
+@pytest.mark.timeout(TOUR_LIMIT_S)
 @pytest.mark.parametrize(("kind", "tour", "name"), SEVERAL)
 async def test_a_fault_among_others(guide: Guide, kind: str, tour: str, name: str) -> None:
     results = await guide.take(tour, TOURS[tour], kind)
     seen_to(results, name, name)
 
 
+@pytest.mark.timeout(TOUR_LIMIT_S)
 @pytest.mark.parametrize("tour", TOURS)
 @pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
 async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: str) -> None:

@@ -27,7 +27,7 @@ class Tour:
         return [name for name in self.parameters if not faults.ALL[name].missing_capabilities(CLUSTERS[kind])]
 
     def schedule(self, kind: str) -> str:
-        """The injections, each with its fault's name as id; what names no trigger begins when the one before is over."""
+        """The injections, by the faults' names; one without a trigger begins when the one before is over."""
         lines, healed = [], 0
         trigger = BEGIN
         for place, name in enumerate(self.able(kind), start=1):
