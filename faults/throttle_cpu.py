@@ -56,6 +56,7 @@ class ThrottleCpu(Fault):
         """Reads from the kernel what each victim got since, and that it wanted more."""
         assert isinstance(site.cluster, ThrottlesCpus)
         used: dict[str, float] = {}
+        allowed: dict[str, float] = {}
         content: list[str] = []
         for victim in site.victims:
             gauges = await site.cluster.gauges(victim)
@@ -66,14 +67,15 @@ class ThrottleCpu(Fault):
             window_s = gauges.at_s - site.before[victim, "at_s"]
             if window_s < _WINDOW_S:
                 return Effect(outcome="unknown", detail="too soon to tell", asked=self.cores, unit=_UNIT)
-            used[victim] = max(0.0, gauges.cpu_s - site.before[victim, "cpu_s"] - _SLACK_CORE_S) / window_s
+            used[victim] = (gauges.cpu_s - site.before[victim, "cpu_s"]) / window_s
+            allowed[victim] = self.cores * _TOLERANCE + _SLACK_CORE_S / window_s
             if gauges.throttled <= site.before[victim, "throttled"]:
                 content.append(victim)
         if not used:
             return Effect(outcome="no_effect", detail="the victims were gone")
         most = max(used, key=used.__getitem__)
         measured = round(used[most], 3)
-        if used[most] > self.cores * _TOLERANCE:
+        if used[most] > allowed[most]:
             return self._saw("no_effect", f"{most} got more than asked", measured)
         if content:
             return self._saw("unknown", f"{', '.join(content)} never wanted more than it may have", measured)

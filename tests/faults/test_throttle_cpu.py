@@ -21,7 +21,7 @@ async def test_the_time_a_node_got_since_decides() -> None:
     cluster = FakeCluster()
     site = await injected(FAULT, site_of(cluster, "w1", "w2"))
     seen = await FAULT.probe(site)
-    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 0.5, 0.45, "cores")
+    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 0.5, 0.5, "cores")
     await cluster.undo("run.i1.w2")
     fast = await FAULT.probe(site)
     assert (fast.outcome, fast.detail) == ("no_effect", "w2 got more than asked")
