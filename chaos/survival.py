@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from chaos.events import SurvivalExpected
+from chaos.fault import Mainstay
 from chaos.schedule import Injection, Schedule
 from chaos.spec import RunSpec
+from chaos.workload import ResumableWorkload
 
 
 def expected(spec: RunSpec, schedule: Schedule | None = None) -> SurvivalExpected:
@@ -14,7 +16,14 @@ def expected(spec: RunSpec, schedule: Schedule | None = None) -> SurvivalExpecte
     injection really strikes is not foreseen: what is expected of a run holds only once it did.
     """
     injections = (spec.schedule if schedule is None else schedule).injections
-    lost = [(injection, why) for injection in injections if (why := _why_final(spec, injection))]
+    spares = spec.workload.driver_restarts if isinstance(spec.workload, ResumableWorkload) else 0
+    lost: list[tuple[Injection, str]] = []
+    for injection in injections:
+        ended = injection.mainstays.intersection(injection.fault.fatal_to)
+        if ended == {"driver"} and spares:
+            spares -= 1
+        elif ended:
+            lost.append((injection, _what(spec, ended)))
     if not lost:
         reason = "no fault ends what the job cannot do without" if injections else "there are no faults"
         return SurvivalExpected(survives=True, reason=reason)
@@ -32,12 +41,9 @@ def in_words(expectation: SurvivalExpected) -> str:
     return f"{what} ({expectation.reason})"
 
 
-def _why_final(spec: RunSpec, injection: Injection) -> str:
-    """What an injection ends for good, and why nothing brings it back; empty where something does, or nothing ends."""
-    ended = injection.mainstays.intersection(injection.fault.fatal_to)
+def _what(spec: RunSpec, ended: frozenset[Mainstay]) -> str:
+    """What an injection ends for good, and why nothing brings it back."""
     if "head" in ended:
         held = "the GCS, the autoscaler and the job's driver"
         return f"the head, and with it {held}; a {spec.cluster.kind} cluster does not start its head again"
-    if "driver" in ended:
-        return "the job's driver; nothing starts it again"
-    return ""
+    return "the job's driver; nothing starts it again"

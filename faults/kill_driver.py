@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from chaos.cluster import NodeProcess
-from chaos.fault import ActsOn
+from chaos.fault import ActsOn, Mainstay
 from faults.kill_worker_process import KillsProcesses
 
 
@@ -16,6 +16,11 @@ class KillDriver(KillsProcesses):
     summary: ClassVar[str] = "SIGKILL to the job's driver"
     acts_on: ClassVar[ActsOn] = "driver"
     effect_within_s: ClassVar[float] = 10.0
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("driver",)
+
+    def hits(self, selected: str | None) -> frozenset[Mainstay]:  # noqa: ARG002 -- there is one driver
+        """The driver."""
+        return frozenset(("driver",))
 
     def means(self, process: NodeProcess) -> bool:
         """Whether it is a program that runs beside the head."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from chaos.cluster import NodeProcess
 from chaos.events import ClusterSampled, NodeTerminated
-from chaos.fault import ActsOn, Effect, Site
+from chaos.fault import ActsOn, Effect, Mainstay, Site
 from faults.kill_worker_process import KillsProcesses
 
 
@@ -17,6 +17,11 @@ class KillGcs(KillsProcesses):
     summary: ClassVar[str] = "SIGKILL to the GCS server, which takes the head down"
     acts_on: ClassVar[ActsOn] = "head"
     effect_within_s: ClassVar[float] = 30.0
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
+
+    def hits(self, selected: str | None) -> frozenset[Mainstay]:  # noqa: ARG002 -- there is one GCS
+        """The head, and the driver that runs there."""
+        return frozenset(("head", "driver"))
 
     def means(self, process: NodeProcess) -> bool:
         """Whether it is the GCS server."""

@@ -34,7 +34,7 @@ class KillsProcesses(Fault):
         return {
             (victim, str(process.pid), process.title): float(process.started_ticks)
             for victim in site.victims
-            for process in self.chosen_of(await site.cluster.processes_of(_node(victim)))
+            for process in self.chosen_of(await site.cluster.processes_of(await _node(site, victim)))
         }
 
     async def inject(self, site: Site) -> None:
@@ -55,7 +55,7 @@ class KillsProcesses(Fault):
                 refusals.append(f"{victim} has no such process")
                 continue
             try:
-                await site.cluster.kill_processes(_node(victim), wanted)
+                await site.cluster.kill_processes(await _node(site, victim), wanted)
             except InjectionError as error:
                 refusals.append(str(error))
         if len(refusals) == len(site.victims):
@@ -66,7 +66,7 @@ class KillsProcesses(Fault):
         assert isinstance(site.cluster, SignalsProcesses)
         left, others = 0, 0
         for victim in site.victims:
-            living = await site.cluster.processes_of(_node(victim))
+            living = await site.cluster.processes_of(await _node(site, victim))
             before = {(pid, ticks) for (owner, pid, _), ticks in site.before.items() if owner == victim}
             left += sum((str(process.pid), float(process.started_ticks)) in before for process in living)
             others += len(living)
@@ -128,6 +128,12 @@ def _called(title: str) -> str:
     return f"{name} -m {words[1]}" if words[:1] == ["-m"] and len(words) > 1 else name
 
 
-def _node(victim: str) -> str:
-    """The node a victim's processes are on: a driver runs beside the head."""
-    return "head" if victim == "driver" else victim
+async def _node(site: Site, victim: str) -> str:
+    """The node a victim's processes are on: for the driver, the one that runs it, by default the head."""
+    if victim != "driver":
+        return victim
+    assert isinstance(site.cluster, SignalsProcesses)
+    for node in await site.cluster.nodes():
+        if any(process.role == "driver" for process in await site.cluster.processes_of(node.node)):
+            return node.node
+    return "head"

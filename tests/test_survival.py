@@ -42,6 +42,21 @@ def test_everything_else_is_survived(catalogue: Catalogue, injection: str) -> No
     assert in_words(found) == "the job survives (no fault ends what the job cannot do without)"
 
 
+KILL_DRIVER = "{fault: kill_driver, at_s: 5}"
+
+
+def test_a_killed_driver_is_survived_as_often_as_it_is_started_again(catalogue: Catalogue) -> None:
+    assert expected(spec_of(catalogue, KILL_DRIVER)).fatal == ("i1",)
+    text = f"workload: {{name: batch_inference, driver_restarts: 1}}\nschedule: [{KILL_DRIVER}]\n"
+    assert expected(parse(text, catalogue)).survives
+    twice = text.replace(KILL_DRIVER, f"{KILL_DRIVER}, {KILL_DRIVER}")
+    assert expected(parse(twice, catalogue)).fatal == ("i2",)
+
+
+def test_a_killed_gcs_takes_the_head_with_it(catalogue: Catalogue) -> None:
+    assert "ends the head" in expected(spec_of(catalogue, "{fault: kill_gcs, at_s: 5}")).reason
+
+
 def test_a_schedule_without_faults_is_survived(catalogue: Catalogue) -> None:
     assert in_words(expected(spec_of(catalogue))) == "the job survives (there are no faults)"
 

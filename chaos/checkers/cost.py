@@ -12,8 +12,10 @@ time to be over**,
   - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request;
-  - for such a fault: where the GCS fell silent while it was in force, the moment it answered again, at most the time a
-    head may take to start;
+  - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
+    completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
+  - for a fault without node victims, or on the head: where the GCS fell silent while it was in force, the moment it
+    answered again, at most the time a head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
   batch that a victim had begun and never finished.
 
@@ -41,6 +43,7 @@ from chaos.events import (
     BatchInvoked,
     ClusterSampled,
     ConfigChanged,
+    DriverRestarted,
     FaultHealed,
     FaultInjected,
     FaultProbed,
@@ -117,7 +120,11 @@ def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
             found += [Explained(event.injection, event.fault, r.t_s, r.t_s + recovery_s, r) for r in edited]
             continue
         own = [loss for loss in lost if loss.injection == event.injection]
-        late_s = [*_late_launches_s(facts, event, in_force_to_s), *_silence_s(facts, event, in_force_to_s)]
+        late_s = [
+            *_late_launches_s(facts, event, in_force_to_s),
+            *_silence_s(facts, event, in_force_to_s),
+            *_restart_s(facts, event),
+        ]
         end_s = max([in_force_to_s, *(loss.dead_s for loss in own), *late_s])
         # On a victim that lives, a process may have died with what it ran.
         broken_off = [(loss.node, loss.lost_s) for loss in own] + [(node, event.applied_s) for node in event.victims]
@@ -203,6 +210,18 @@ def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list
         return []
     limit_s = in_force_to_s + facts.cluster.start_limit_s
     return [min(limit_s, next((r.t_s for r, s in samples if s.reachable and r.t_s > silent_s[-1]), limit_s))]
+
+
+def _restart_s(facts: Facts, event: FaultInjected) -> list[float]:
+    """When the driver computed again that was started in place of one that the fault hit."""
+    if "driver" not in event.victims:
+        return []
+    again_s = next((r.t_s for r, _ in facts.history.of(DriverRestarted, since_s=event.applied_s)), None)
+    if again_s is None:
+        return []
+    limit_s = again_s + (facts.baseline.longest_pause_s if facts.baseline else 0.0)
+    first_s = min((r.t_s for r, _ in facts.history.of(BatchCompleted, since_s=again_s)), default=limit_s)
+    return [min(first_s, limit_s)]
 
 
 def _asked_s(facts: Facts, injection: str) -> float:

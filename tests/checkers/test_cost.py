@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
-from chaos.events import BatchCompleted, BatchInvoked, ClusterSampled, NodeStarted, NodeTerminated
+from chaos.events import (
+    BatchCompleted,
+    BatchInvoked,
+    ClusterSampled,
+    DriverRestarted,
+    NodeStarted,
+    NodeTerminated,
+)
 from chaos.history import History
 from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
 
@@ -147,3 +154,19 @@ def test_a_gcs_that_fell_silent_is_waited_for_but_not_for_ever() -> None:
     assert silent_to(25.0, victims=("head",)) == 25.0 + recovery_s
     assert silent_to(25.0, victims=("w1",)) == 15.0 + recovery_s
     assert silent_to(1000.0) == 15.0 + CLUSTER.start_limit_s + recovery_s
+
+
+def restarted_driver(*, first_batch_s: float | None) -> Story:
+    more = fault("i1", 20.0, victims=("driver",))
+    more.append((21.0, DriverRestarted(attempt=2, status=-9)))
+    if first_batch_s is not None:
+        done = BatchCompleted(op="b", node="w1", rows="0-3", started_s=first_batch_s - 1.0, ended_s=first_batch_s)
+        more.append((first_batch_s, done))
+    return Story(more=more)
+
+
+def test_a_driver_started_again_costs_the_time_until_it_computes_but_no_more_than_a_start() -> None:
+    assert only(restarted_driver(first_batch_s=24.0)).to_s == pytest.approx(24.0 + RECOVERY_S)
+    most_s = 21.0 + BASELINE.longest_pause_s
+    assert only(restarted_driver(first_batch_s=None)).to_s == pytest.approx(most_s + RECOVERY_S)
+    assert only(restarted_driver(first_batch_s=most_s + 30.0)).to_s == pytest.approx(most_s + RECOVERY_S)
