@@ -66,8 +66,11 @@ class Configuring:
         now = self.spec
         if harm.node_type is not None and harm.node_type not in now.node_types and harm.resources is None:
             return f"node type {harm.node_type!r} is none of this cluster's: {', '.join(now.node_types)}"
+        edited = _applied(now, harm)
+        if not edited.node_types:
+            return f"{harm.node_type!r} is the only node type; add another before it is removed"
         try:
-            ClusterSpec.model_validate(_applied(now, harm).model_dump())
+            ClusterSpec.model_validate(edited.model_dump())
         except ValidationError as error:
             return error.errors()[0]["msg"].removeprefix("Value error, ")
         return ""

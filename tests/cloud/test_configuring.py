@@ -123,6 +123,12 @@ async def test_launches_are_accepted_by_the_types_in_force(sky: Sky) -> None:
     assert [item.state for item in sky.cloud.instances()] == ["running", "running"]
 
 
+async def test_the_last_type_is_not_removed(sky: Sky) -> None:
+    await sky.cloud.apply("e1", ConfigChange(node_type="cpu", removed=True), lease_s=60.0)
+    with pytest.raises(InjectionError, match="'gpu' is the only node type; add another"):
+        await sky.cloud.apply("e2", ConfigChange(node_type="gpu", removed=True), lease_s=60.0)
+
+
 def test_reading_the_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "autoscaling.yaml"
     file = ConfigurationFile(path, lambda spec: spec.model_dump_json())
