@@ -26,13 +26,14 @@ from chaos.campaign import Campaign
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.clusters.compose import ComposeCluster
 from chaos.commands import CLUSTERS, versions
-from chaos.events import ClusterSampled, FaultInjected, WorkloadFinished, WorkloadStarted
+from chaos.events import ClusterSampled, FaultHealed, FaultInjected, WorkloadFinished, WorkloadStarted
 from chaos.history import History
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import create
 from chaos.workload import EVENT_PREFIX
 from tests.bench import bare
 from tests.live.lab import Silence
+from tests.live.tours import TOURS
 
 KNOWN = Catalogue(faults=faults.ALL, workloads=workloads.ALL)
 WORKERS = 4
@@ -97,6 +98,25 @@ async def lateness(kind: str, store: Path) -> None:
     p99 = statistics.quantiles(late_ms, n=100, method="inclusive")[98]
     tell(f"{kind}.lateness_p99", p99, LATENESS_BOUND_MS[kind], "ms", injections=len(late_ms),
          median_ms=round(statistics.median(late_ms), 1))  # fmt: skip
+
+
+async def catalogue(kind: str, store: Path) -> None:
+    """Every fault of the tours: from due to applied, and from the end of its duration to healed; 99th percentiles."""
+    late_ms: dict[str, float] = {}
+    healed_s: dict[str, float] = {}
+    for tour in TOURS.values():
+        if not tour.able(kind):
+            continue
+        history = await on_fresh(kind, store, spec(kind, tour.spec_text(job=tour.job, schedule=tour.schedule(kind))))
+        late_ms |= {event.fault: event.lateness_s * 1000 for _, event in history.of(FaultInjected)}
+        healed_s |= {event.fault: event.healed_s - event.due_s for _, event in history.of(FaultHealed)}
+    for name, found, bound, unit in (
+        ("catalogue_lateness_p99", late_ms, LATENESS_BOUND_MS[kind], "ms"), ("healing_p99", healed_s, 1.0, "s"),
+    ):  # fmt: skip
+        p99 = statistics.quantiles(sorted(found.values()), n=100, method="inclusive")[98]
+        slowest = sorted(found, key=found.__getitem__)[-5:]
+        tell(f"{kind}.{name}", p99, bound, unit, faults=len(found),
+             slowest={name: round(found[name], 3) for name in reversed(slowest)})  # fmt: skip
 
 
 async def on_fresh(kind: str, store: Path, wanted: RunSpec) -> History:
@@ -252,6 +272,7 @@ def main() -> None:
             parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
                 "start_ratio": functools.partial(start_ratio, kind),
                 "lateness_p99": functools.partial(lateness, kind, store),
+                "catalogue": functools.partial(catalogue, kind, store),
                 "warm": functools.partial(warm_run, kind, store),
                 "watching_cost": functools.partial(watching_cost, kind, store),
             }

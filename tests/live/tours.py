@@ -40,9 +40,105 @@ class Tour:
             trigger = f"on: {after}, after_s: 0.5"
         return "\n".join(lines)
 
-    def spec_text(self, kind: str, *, job: str, schedule: str = "") -> str:
+    def spec_text(self, *, job: str, schedule: str = "") -> str:
         """The specification, with or without faults."""
         return f"cluster: {{{self.cluster}}}\nworkload: {job}\ndeadline_s: 400\nschedule:\n{schedule or '  []'}\n"
+
+
+TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}"
+# Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
+# One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
+THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
+# Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
+BURSTS = 13
+PAUSE_S = 4.5
+MEETING_LAUNCHES = {
+    "delay_launch": "delay_s: 3, duration_s: 6",
+    "fail_launch": "reason: quota_exceeded, count: 2, duration_s: 6",
+    "limit_capacity": "at_most: 1, duration_s: 6",
+    "partial_launch": "duration_s: 6",
+    "lose_launch_reply": "requests: 1, duration_s: 6",
+    "duplicate_launch": "count: 1, duration_s: 6",
+    "zombie_launch": "count: 1, duration_s: 12",
+    "slow_join": "delay_s: 4, count: 1, duration_s: 6",
+    "cloud_outage": "duration_s: 4",
+    "fail_rpcs": "request_failure_percent: 5, duration_s: 10",
+    "delay_rpcs": "max_delay_ms: 20, duration_s: 10",
+}
+MEETING_ENDS = {"delay_terminate": "delay_s: 2, duration_s: 8", "fail_terminate": "duration_s: 8"}
+
+
+def bursting() -> Tour:
+    """Launch faults in force at the beginning of each burst, then faults that meet the end of nodes in the pauses."""
+    stages = ", ".join(f"{{tasks: 2, batches: 2}}, {{tasks: 0, pause_s: {PAUSE_S:g}}}" for _ in range(BURSTS))
+    parameters = {}
+    for burst, (name, own) in enumerate(MEETING_LAUNCHES.items()):
+        # The pause before the burst is the demand of that number; nodes are gone before it ends.
+        begun = f"on: {{event: workload.demand, nth: {2 * burst}}}, after_s: {PAUSE_S - 0.5:g}" if burst else "at_s: 0"
+        parameters[name] = f"{own}, {begun}"
+    for burst, (name, own) in enumerate(MEETING_ENDS.items(), start=len(MEETING_LAUNCHES)):
+        parameters[name] = f"{own}, on: {{event: workload.demand, nth: {2 * burst + 2}}}"
+    return Tour(
+        job=f"{{name: task_bursts, stages: [{stages}]}}",
+        cluster=f"{TWO}, idle_timeout_s: 1",
+        parameters=parameters,
+        short="{name: task_bursts, stages: [{tasks: 2, batches: 2}, {tasks: 0, pause_s: 5}, {tasks: 2, batches: 2}]}",
+    )
+
+
+TOURS = {
+    "launches": bursting(),
+    "nodes": Tour(
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 130}]}",
+        cluster=TWO,
+        parameters={
+            "pause_node": "target: newest, duration_s: 2",
+            "pause_process": "role: worker, target: oldest, duration_s: 2",
+            "kill_dashboard_agent": "target: oldest",
+            "kill_worker_process": "runs: predict_rows, target: oldest",
+            "gpu_out_of_memory": "target: oldest, duration_s: 2",
+            "gpu_ecc_error": "target: newest, duration_s: 2",
+            "gpu_lost": "target: oldest, duration_s: 2",
+            "gpu_hang": "target: newest, duration_s: 5",
+            "gpu_slow": "factor: 3, target: oldest, duration_s: 6",
+            "pause_autoscaler": "duration_s: 3",
+            "kill_autoscaler": "duration_s: 3",
+            "press_memory": "mb: 200, target: oldest, duration_s: 3",
+            "exhaust_file_descriptors": "target: oldest, duration_s: 2",
+            "fill_object_store": "percent: 80, target: oldest, duration_s: 8",
+            "fill_disk": "target: oldest, duration_s: 3",
+            "throttle_disk": "mb_per_s: 2, target: oldest, duration_s: 3",
+            "change_idle_timeout": "idle_timeout_s: 2, duration_s: 3",
+            "change_node_types": "new_type: big, resources: {CPU: 4, GPU: 2}, duration_s: 4",
+        },
+    ),
+    "networks": Tour(
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 90}]}",
+        cluster=TWO,
+        parameters={
+            "throttle_network": "rate_mbit: 4, target: random, duration_s: 3",
+            "partition_network": "peers: head, target: random, duration_s: 2",
+            "delay_network": "delay_ms: 40, jitter_ms: 5, target: random, duration_s: 3",
+            "lose_packets": "percent: 5, target: random, duration_s: 3",
+            "duplicate_packets": "percent: 5, target: random, duration_s: 3",
+            "corrupt_packets": "percent: 5, target: random, duration_s: 3",
+            "reorder_packets": "percent: 5, target: random, duration_s: 3",
+            "flap_network": "down_s: 0.4, up_s: 0.6, target: random, duration_s: 4",
+            "reset_connections": "target: random, duration_s: 1",
+        },
+    ),
+    "losses": Tour(
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 110}]}",
+        cluster=THREE,
+        parameters={
+            "kill_node": "target: oldest",
+            "kill_raylet": "target: oldest",
+            "preempt_node": "target: oldest, duration_s: 3",
+            "stop_node": "target: oldest, duration_s: 3",
+            "restart_node": "target: oldest",
+        },
+    ),
+}
 
 
 class Guide:
@@ -55,7 +151,7 @@ class Guide:
     async def take(self, name: str, tour: Tour, kind: str) -> Results:
         """How the tour went."""
         if (name, kind) not in self._taken:
-            ruler = self._lab.spec(tour.spec_text(kind, job=tour.short), kind)
-            spec = self._lab.spec(tour.spec_text(kind, job=tour.job, schedule=tour.schedule(kind)), kind)
+            ruler = self._lab.spec(tour.spec_text(job=tour.short), kind)
+            spec = self._lab.spec(tour.spec_text(job=tour.job, schedule=tour.schedule(kind)), kind)
             self._taken[name, kind] = await self._lab.run(spec, baseline_of=ruler)
         return self._taken[name, kind]
