@@ -97,6 +97,10 @@ class Cluster(Protocol):
         """Starts `python -m module arguments` on the head, or the node meant for it, connected to this cluster."""
         ...
 
+    async def hosts_programs(self) -> bool:
+        """Whether the node runs on which `execute` starts programs."""
+        ...
+
     def data_directory(self, run_id: str) -> tuple[Path, str]:
         """A directory all nodes share for one run: its path on this machine, and its path on the nodes."""
         ...

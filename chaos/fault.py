@@ -108,6 +108,10 @@ class Fault(Value, ABC):
 
     def hits(self, selected: str | None) -> frozenset[Mainstay]:
         """Which mainstays it hits where its target selects that; None for a fault without a target."""
+        if self.acts_on == "driver":
+            return frozenset(("driver",))
+        if self.acts_on == "head" or self.restarts_head:
+            return frozenset(("head",))
         return frozenset(("head", "driver")) if selected == "head" else frozenset()
 
     async def measure_before(self, site: Site) -> Readings:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from chaos.clock import Clock, RealClock
 from chaos.cluster import Cluster, Process
+from chaos.errors import ClusterError
 from chaos.events import (
     BatchCompleted,
     BatchFailed,
@@ -32,6 +33,9 @@ from chaos.workload import EVENT_PREFIX, ResumableWorkload, Workload
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 1.0
+# How long a driver that is to be started again waits for a node; and how long the Cloud may take to miss the last one.
+HOST_LIMIT_S = 30.0
+HOST_NOTICED_S = 0.6
 _LOGGED_LINES = 200
 _ONCE = (WorkloadStarted, RowsVerified)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
@@ -80,9 +84,30 @@ class Job:
                 return
             said = "\n".join(self._tail[-8:])
             if attempt <= restarts:
+                if not await self._host_there():
+                    told = f"the driver ended with status {status}, and its node was gone: {said}"
+                    self._finish(WorkloadFinished(outcome="failed", error=told))
+                    return
                 self._recorder.append(DriverRestarted(attempt=attempt + 1, status=status, said=said))
                 self._recorder.append(DemandChanged(bundles=()))  # until the next one says what it wants
         self._finish(WorkloadFinished(outcome="failed", error=f"the driver ended with status {status}: {said}"))
+
+    async def _host_there(self) -> bool:
+        """Whether a node runs that the driver can be started on, as soon as one does; bounded by HOST_LIMIT_S.
+
+        The one that a driver died with may still be listed: it is given the time in which the Cloud notices.
+        """
+        await self._clock.sleep(HOST_NOTICED_S)
+        limit_s = self._clock.now_s() + HOST_LIMIT_S
+        while True:
+            try:
+                if await self._cluster.hosts_programs():
+                    return True
+            except ClusterError:
+                return False
+            if self._clock.now_s() >= limit_s or self.finished is not None:
+                return False
+            await self._clock.sleep(POLL_S)
 
     async def _attempt(self) -> int:
         """Runs the driver once; its exit status."""

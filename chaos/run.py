@@ -16,6 +16,7 @@ from chaos.events import (
     CleanlinessChecked,
     ClusterSampled,
     FingerprintTaken,
+    NodeStarted,
     NodeTerminated,
     PhaseBegan,
     RunOpened,
@@ -249,7 +250,9 @@ class Run:
         """
         recorder = self._recorder
         idle = recorder.append(PhaseBegan(phase="idle"))
-        if any(event.node == "head" for _, event in recorder.of(NodeTerminated)):
+        ended_s = [record.t_s for record, event in recorder.of(NodeTerminated) if event.node == "head"]
+        again_s = [record.t_s for record, event in recorder.of(NodeStarted) if event.node == "head"]
+        if ended_s and max(again_s, default=0.0) < max(ended_s):
             return
         watch_s = self._watch_s(recorder)
         ended = recorder.last(WorkloadFinished)

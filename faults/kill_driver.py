@@ -18,10 +18,6 @@ class KillDriver(KillsProcesses):
     effect_within_s: ClassVar[float] = 10.0
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ("driver",)
 
-    def hits(self, selected: str | None) -> frozenset[Mainstay]:  # noqa: ARG002 -- there is one driver
-        """The driver."""
-        return frozenset(("driver",))
-
     def means(self, process: NodeProcess) -> bool:
         """Whether it is a program that runs beside the head."""
         return process.role == "driver"

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from chaos.cluster import NodeProcess, SignalsProcesses
 from chaos.events import NodeDied, NodeTerminated
-from chaos.fault import ActsOn, Effect, Site
+from chaos.fault import ActsOn, Effect, Mainstay, Site
 from faults.kill_worker_process import KillsProcesses
 
 
@@ -14,6 +14,7 @@ class KillsServer(KillsProcesses):
     """SIGKILL to the one process of each victim that its node cannot live without."""
 
     effect_within_s: ClassVar[float] = 60.0
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
     role: ClassVar[str]
 
     def means(self, process: NodeProcess) -> bool:

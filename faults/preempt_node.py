@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from chaos.cluster import GivesNotice, UndoesEffects
 from chaos.events import ClusterSampled, NodeDied, NodeTerminated
-from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 from chaos.harm import EndingNode
 
 
@@ -15,6 +15,7 @@ class TellsNodes(Fault):
 
     needs: ClassVar[tuple[type, ...]] = (GivesNotice, UndoesEffects)
     acts_on: ClassVar[ActsOn] = "nodes"
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 20.0
     told_by: ClassVar[Literal["drain_notice", "sigterm"]]

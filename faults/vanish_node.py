@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
 from chaos.events import ClusterSampled
-from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 from chaos.harm import Omission
 
 
@@ -17,6 +17,7 @@ class VanishNode(Fault):
     summary: ClassVar[str] = "the cloud has lost an instance that Ray still sees"
     needs: ClassVar[tuple[type, ...]] = (FaultsAnswers, UndoesEffects)
     acts_on: ClassVar[ActsOn] = "nodes"
+    fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 

@@ -230,6 +230,10 @@ class FakeCluster:
         self.executed.append((module, arguments, dict(environment)))
         return self.processes.pop(0)
 
+    async def hosts_programs(self) -> bool:
+        """The head does."""
+        return "head" in self.members
+
     def data_directory(self, run_id: str) -> tuple[Path, str]:
         """`data`, also on the nodes."""
         return self.data, f"/on-nodes/{run_id}"

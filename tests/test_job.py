@@ -146,6 +146,34 @@ async def test_a_driver_is_started_again_no_more_often_than_asked(tmp_path: Path
     assert (finished.outcome, finished.error) == ("failed", "the driver ended with status -9: death 3")
 
 
+async def test_a_driver_whose_node_is_gone_for_good_is_a_job_that_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chaos.job.HOST_LIMIT_S", 0.3)
+    works = Works(tmp_path, FakeProcess([started(), "dying"], status=-9), driver_restarts=2)
+    del works.cluster.members["head"]
+    await works.run()
+    assert works.of(DriverRestarted) == []
+    [finished] = works.of(WorkloadFinished)
+    assert finished.outcome == "failed"
+    assert "its node was gone: dying" in finished.error
+
+
+async def test_a_driver_whose_node_comes_back_is_started_there(tmp_path: Path) -> None:
+    works = Works(tmp_path, FakeProcess([started()], status=-9), FakeProcess([started(), OK]), driver_restarts=1)
+    head = works.cluster.members.pop("head")
+    looked = works.cluster.hosts_programs
+
+    async def later() -> bool:
+        there = await looked()
+        works.cluster.members["head"] = head
+        return there
+
+    works.cluster.hosts_programs = later  # type: ignore[method-assign]
+    await works.run()
+    assert works.of(WorkloadFinished) == [WorkloadFinished(outcome="ok")]
+
+
 @pytest.mark.parametrize("outcome", ["ok", "failed", "interrupted"])
 async def test_a_driver_that_said_how_it_ended_is_not_started_again(tmp_path: Path, outcome: str) -> None:
     works = Works(tmp_path, FakeProcess([said("workload.finished", outcome=outcome)], status=1), driver_restarts=3)

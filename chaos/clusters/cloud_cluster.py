@@ -280,6 +280,12 @@ class CloudCluster(HarmsThroughCloud):
             raise ClusterError(f"cluster {self.name!r} is not started")
         return self._client
 
+    async def hosts_programs(self) -> bool:
+        """Whether the head runs, or a node of the type that the driver is to run on."""
+        kind = self.spec.driver_on
+        listed = await self._cloud.instances()
+        return any(item["node_type"] == kind and item["state"] == "running" for item in listed)
+
     async def _driver_instance(self) -> dict[str, Any]:
         """The instance on which programs run, as the API gives it: the head, or the oldest node of the type for it.
 
