@@ -134,9 +134,11 @@ class ClusterSpec(Value):
             raise ValueError("a node type cannot be called 'head'")
         if self.driver_on != "head":
             kind = self.node_types.get(self.driver_on)
-            if kind is None or not kind.min_workers:
+            # The driver holds no resources: of more nodes than the minimum, Ray may take its node for an idle one.
+            if kind is None or not 1 <= kind.min_workers == kind.max_workers:
                 raise ValueError(
-                    f"driver_on {self.driver_on!r} must be 'head', or a node type with min_workers of at least 1"
+                    f"driver_on {self.driver_on!r} must be 'head', or a node type whose min_workers is its max_workers"
+                    " and not 0"
                 )
         if self.min_workers > self.max_workers:
             raise ValueError(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, TypeAlias
 
 from chaos.cluster import Cluster, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
 from chaos.events import CloudAnsweredWrong, Outcome, RunOpened
 from chaos.history import History
 from chaos.value import Value
@@ -113,6 +114,10 @@ class Fault(Value, ABC):
         if self.acts_on == "head" or self.restarts_head:
             return frozenset(("head",))
         return frozenset(("head", "driver")) if selected == "head" else frozenset()
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:  # noqa: ARG002 -- most faults always can
+        """Why no cluster of this specification can have it, on what its target selects; empty where one can."""
+        return ""
 
     async def measure_before(self, site: Site) -> Readings:
         """Measures what the harm is to change, right before it; the probes find it in `site.before`.

@@ -150,6 +150,9 @@ def _possible(spec: RunSpec) -> None:
                 f"{injection.fault.name} ends what lives on the head: give cluster.gcs_storage: rocksdb, for what its"
                 " GCS knows, and cluster.driver_on a node type with min_workers, for the driver",
             )
+        selected = injection.target.select if injection.target else None
+        if why := injection.fault.impossible(cluster, selected):
+            raise Misplaced(("schedule", "injections", place), f"{injection.fault.name}: {why}")
         if injection.at_s is not None and injection.at_s >= spec.deadline_s:
             raise Misplaced(
                 ("schedule", "injections", place, "at_s"),

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.cluster import FillsDisks, Gauges, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import DiskFill
@@ -25,6 +26,14 @@ class FillDisk(Fault):
     effect_within_s: ClassVar[float] = 10.0
 
     until_percent: float = Field(default=100.0, ge=1.0, le=100.0)
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:
+        """There is nothing to fill on the head, or where no type of node has a disk of limited size."""
+        if selected == "head":
+            return "the head has no disk of limited size; target workers"
+        if all(kind.disk_limit_mb is None for kind in cluster.node_types.values()):
+            return "no node type has a disk of limited size; give one disk_limit_mb"
+        return ""
 
     async def measure_before(self, site: Site) -> Readings:
         """How full each victim's disk is, in percent."""

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from chaos.cluster import Gauges, PressesMemory, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import MemoryPressure
@@ -35,6 +36,12 @@ class PressMemory(Fault):
         if (self.mb is None) == (self.until_percent is None):
             raise ValueError("give either mb, or until_percent of the node's memory limit")
         return self
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:  # noqa: ARG002
+        """Nodes that are processes have no memory limit of their own."""
+        if self.until_percent is not None and cluster.kind == "local":
+            return "nodes of a local cluster have no memory limit for until_percent to be of; give mb"
+        return ""
 
     async def measure_before(self, site: Site) -> Readings:
         """How many processes of each victim the kernel has killed for want of memory so far."""

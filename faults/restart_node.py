@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from chaos.cluster import RestartsNodes
+from chaos.cluster_spec import ClusterSpec
 from chaos.errors import InjectionError
 from chaos.events import NodeDied, NodeJoined
 from chaos.fault import ActsOn, Effect, Fault, Site
@@ -19,6 +20,10 @@ class RestartNode(Fault):
     acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 90.0
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:  # noqa: ARG002
+        """The head does not come back so."""
+        return "the head does not come back so; restart_head does that" if selected == "head" else ""
 
     async def inject(self, site: Site) -> None:
         """Restarts the victims, one after the other.

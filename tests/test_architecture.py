@@ -52,6 +52,7 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "faults": (
         (
             "chaos.cluster",
+            "chaos.cluster_spec",
             "chaos.errors",
             "chaos.events",
             "chaos.fault",

@@ -233,13 +233,13 @@ def test_an_injection_that_cannot_be_is_refused_before_anything_starts(injection
 
 
 def test_a_head_is_restarted_only_where_its_gcs_and_the_driver_outlive_it() -> None:
-    kinds = "{gpu: {resources: {CPU: 2, GPU: 1}}, cpu: {resources: {CPU: 1}, min_workers: 1}}"
+    kinds = "{gpu: {resources: {CPU: 2, GPU: 1}}, cpu: {resources: {CPU: 1}, min_workers: 1, max_workers: 1}}"
     schedule = "schedule:\n  - {fault: restart_head, at_s: 1}\n"
     for own in ("", ", gcs_storage: rocksdb", ", driver_on: cpu"):
         message = wrong(f"cluster: {{node_types: {kinds}{own}}}\n{schedule}")
         assert message.startswith("my.yaml:3:5: at schedule.injections.0: restart_head ends what lives on the head")
     parse(f"cluster: {{node_types: {kinds}, gcs_storage: rocksdb, driver_on: cpu}}\n{schedule}", CATALOGUE)
-    assert "driver_on 'gpu' must be 'head', or a node type with min_workers" in wrong(
+    assert "driver_on 'gpu' must be 'head', or a node type whose min_workers is its max_workers" in wrong(
         f"cluster: {{node_types: {kinds}, driver_on: gpu}}\n"
     )
 
@@ -535,3 +535,18 @@ def test_limits_survive_being_written() -> None:
     assert spec.abort.command == ("curl", "-f", "x")
     assert from_data(yaml_text.load(spec.to_yaml()), CATALOGUE) == spec
     assert not list(Draft202012Validator(json_schema(CATALOGUE)).iter_errors(yaml_text.load(text)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "injection", "says"),
+    [
+        ("local", "{fault: restart_node, target: head, at_s: 1}", "restart_head does that"),
+        ("compose", "{fault: fill_disk, target: w1, at_s: 1, duration_s: 2}", "give one disk_limit_mb"),
+        ("compose", "{fault: fill_disk, target: head, at_s: 1, duration_s: 2}", "target workers"),
+        ("local", "{fault: press_memory, until_percent: 50, target: w1, at_s: 1, duration_s: 2}", "give mb"),
+    ],
+)
+def test_what_no_cluster_of_the_spec_can_have_is_refused(kind: str, injection: str, says: str) -> None:
+    message = wrong(f"cluster: {{kind: {kind}}}\nschedule: [{injection}]\n")
+    assert says in message
+    assert "my.yaml:2:" in message
