@@ -82,7 +82,10 @@ class Answers:
             Unanswered: the API is out of reach.
             ApiError: this call fails.
         """
-        for effect, outage in self._in_force(Outage):
+        for known, outage in self._in_force(Outage):
+            effect = self._ledger.effect(known.effect_id)
+            if effect is None:
+                continue  # it was undone while another held the call
             if outage.mode == "unreachable":
                 self._deviations.note(effect.effect_id, "unreachable")
                 raise Unanswered("the API is out of reach")

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, TypeVar
 
 from docker.errors import APIError, NotFound
@@ -41,6 +42,7 @@ from chaos.cloud.driver import CLOUD, Enforcer, Freezer, NodeLaunch, Sampling, o
 from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import programs
+from chaos.cloud.namespaces import network_of
 from chaos.cloud.network import NetworkShaper
 from chaos.cloud.networks import Networks, connections_of
 from chaos.cloud.node_process import start_ticks
@@ -54,12 +56,12 @@ from chaos.cloud.worker_container import WORKER, OwnContainer, WorkerContainers
 from chaos.cluster import Gauges, NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.errors import ClusterError, InjectionError
 from chaos.harm import NodeHarm
+from chaos.value import Value
 
 HEAD = "head"
 
 _POLL_S = 0.1
 _CALLS_AT_ONCE = 24
-_END_LIMIT_S = 10.0
 _LOG_LINES = 2000
 
 T = TypeVar("T")
@@ -71,6 +73,10 @@ class _Kernel:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._ticks = start_ticks(pid) if pid else None
+
+    def has_network(self) -> bool:
+        """Whether it is still in a network namespace."""
+        return Path(network_of(self.pid)).exists()
 
     def alive(self) -> bool:
         """Whether it still runs."""
@@ -96,12 +102,13 @@ class DockerDriver:
         self._resources = ContainerResources(
             config.spec, directory, self._engine, in_thread=self._call, first_of=self._first_of
         )
+        self._freezer = Freezer(self._pause, self._resume)
         self._networks = Networks(self._shaper, self._kernel_of)
         self._enforcers: tuple[Enforcer, ...] = (
             self._device_faults,
             self._networks,
             *self._resources.enforcers,
-            Freezer(self._pause, self._resume),
+            self._freezer,
             self._stopper,
             self._reviver,
             self._notices,
@@ -137,7 +144,8 @@ class DockerDriver:
     async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002 -- the head asks for it
         """Starts the container again, which then asks how Ray is to be started."""
         self._forget(head.handle)
-        address = await self._call(lambda: self._start_again(head.handle))
+        found = await self._call(lambda: start_again(self._engine, head.handle))
+        address = await self._call(partial(self._learn, found))
         if address != head.address:
             raise ClusterError(f"the head came back at {address}, its nodes know it at {head.address}")
         return head
@@ -169,7 +177,6 @@ class DockerDriver:
         await self.kill(instance)
         self._forget(instance.handle)
         found = await self._call(lambda: start_again(self._engine, instance.handle))
-        self._notices.started(instance.handle)
         return instance.model_copy(update={"address": await self._call(partial(self._learn, found))})
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
@@ -192,9 +199,16 @@ class DockerDriver:
         """Nothing."""
         return ""
 
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def obey(
+        self,
+        instance: Instance,
+        harms: Sequence[NodeHarm],
+        *,
+        addresses: Mapping[str, str],
+        changed: type[Value] | None = None,
+    ) -> None:
         """Hands each enforcer what is its."""
-        await obey_all(self._enforcers, instance, harms, addresses=addresses)
+        await obey_all(self._enforcers, instance, harms, addresses=addresses, changed=changed)
 
     async def tear_down(self) -> None:
         """Removes every worker of this cluster, and whatever we did to the head's network."""
@@ -299,7 +313,8 @@ class DockerDriver:
             seen = [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
             seen += self._device_faults.seen(instance)
         except InjectionError:
-            if kernel.alive():
+            # A process lets go of its namespaces a moment before it has ended.
+            if kernel.alive() and kernel.has_network():
                 raise
             return []
         seen += [
@@ -369,6 +384,7 @@ class DockerDriver:
 
     def _forget(self, handle: str) -> None:
         self._frozen.discard(handle)
+        self._notices.started(handle)
         self._resources.ended(handle)
         kernel = self._kernel.pop(handle, None)
         if kernel is not None:
@@ -411,18 +427,11 @@ class DockerDriver:
             container.remove(force=True, v=True)
             raise
         self._shaper.started(found["State"]["Pid"])
+        self._freezer.started(container.id)
+        self._stopper.started(container.id)
         started = instance.model_copy(update={"handle": container.id, "address": address})
         self._resources.started(started)
         return started
-
-    def _start_again(self, container: str) -> str:
-        """Starts a container once it has ended; returns its address."""
-        self._engine.api.wait(container, timeout=_END_LIMIT_S)
-        self._engine.api.start(container)
-        found = self._inspect(container)
-        if found is None or not found["State"]["Running"]:
-            raise ClusterError("the head's container ended as it started again")
-        return self._learn(found)
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from chaos.cloud.instances import Instance
 from chaos.cluster import Gauges, NetworkView, NodeProcess, PathMeasurement, PathSample
+from chaos.errors import ChaosError, InjectionError
 from chaos.harm import CloudHarm, FrozenNode, NodeHarm
 from chaos.value import Value
 
@@ -90,11 +91,31 @@ class Freezer:
 
 
 async def obey_all(
-    enforcers: Sequence[Enforcer], instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]
+    enforcers: Sequence[Enforcer],
+    instance: Instance,
+    harms: Sequence[NodeHarm],
+    *,
+    addresses: Mapping[str, str],
+    changed: type[Value] | None,
 ) -> None:
-    """Hands each enforcer the harms of its kinds."""
+    """Hands each enforcer the harms of its kinds: the one of the kind that changed, or all; one's error stops no other.
+
+    Raises:
+        ChaosError: some could not do it.
+    """
+    failed: list[ChaosError] = []
     for enforcer in enforcers:
-        await enforcer.obey(instance, [harm for harm in harms if isinstance(harm, enforcer.kinds)], addresses=addresses)
+        if changed is not None and not issubclass(changed, enforcer.kinds):
+            continue
+        mine = [harm for harm in harms if isinstance(harm, enforcer.kinds)]
+        try:
+            await enforcer.obey(instance, mine, addresses=addresses)
+        except ChaosError as error:
+            failed.append(error)
+    if len(failed) == 1:
+        raise failed[0]
+    if failed:
+        raise InjectionError("; ".join(str(error) for error in failed))
 
 
 class NodeDriver(Protocol):
@@ -153,11 +174,20 @@ class NodeDriver(Protocol):
         """Why nodes of this kind cannot be harmed so; empty where they can."""
         ...
 
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def obey(
+        self,
+        instance: Instance,
+        harms: Sequence[NodeHarm],
+        *,
+        addresses: Mapping[str, str],
+        changed: type[Value] | None = None,
+    ) -> None:
         """Makes the node obey exactly these harms, and none that were before; `addresses` are the nodes'.
 
+        Where only harm of one kind has `changed`, nothing else is looked at.
+
         Raises:
-            InjectionError: it could not be done, or the node is gone and there is something to obey.
+            ChaosError: it could not be done, or the node is gone and there is something to obey.
         """
         ...
 

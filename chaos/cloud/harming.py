@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -15,8 +14,10 @@ from chaos.cloud.ledger import Ledger
 from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.errors import ChaosError, InjectionError
 from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
+from chaos.value import Value
 
 POLL_S = 0.25
+_THERE = ("running", "stopping")
 
 
 class Harming:
@@ -35,6 +36,9 @@ class Harming:
         self._driver = driver
         self._lifted = lifted
         self._node_locks: dict[str, asyncio.Lock] = {}
+        # Nodes that harm has been done to; an earlier Cloud may have done some to any of those there are.
+        self._touched: set[str] = set()
+        self._inherits = bool(ledger.instances())
         self._log = structlog.get_logger("cloud")
 
     async def kill(self, node: str) -> None:
@@ -43,15 +47,19 @@ class Harming:
         Raises:
             InjectionError: no such live node, or it had ended by itself.
         """
-        instance = self._ledger.live(node)
+        if not await self._killed(self._ledger.live(node)):
+            raise InjectionError(f"node {node!r} had ended by itself")
+
+    async def _killed(self, instance: Instance) -> bool:
+        """Kills a node; whether there was anything left to kill."""
         # On the books first: whoever then sees it go knows why.
         self._ledger.put(instance.model_copy(update={"killed": True}))
         if await self._driver.kill(instance):
-            return
+            return True
         now = self._ledger.find(instance.instance)
         if now is not None:
             self._ledger.put(now.model_copy(update={"killed": False}))
-        raise InjectionError(f"node {node!r} had ended by itself")
+        return False
 
     async def apply(self, effect_id: str, harm: NodeHarm | CloudHarm, *, lease_s: float, node: str = "") -> None:
         """Puts lasting harm in force until undone or the lease ends; it is on disk before it is done.
@@ -79,8 +87,15 @@ class Harming:
             )
         )
         if isinstance(harm, NodeHarm):
+            self._touched.add(instance)
             async with self._lock_of(instance):
-                await self._enforce(instance)
+                try:
+                    await self._enforce(instance, changed=type(harm))
+                except ChaosError:
+                    # Of a notice that could not be given, nothing is to follow.
+                    if isinstance(harm, EndingNode):
+                        self._ledger.drop_effects([effect_id])
+                    raise
         else:
             self._enforce_on_cloud(effect_id, harm, undone=False)
 
@@ -95,23 +110,41 @@ class Harming:
             if isinstance(effect.harm, EndingNode):
                 await self._end_told(effect.instance)
             elif isinstance(effect.harm, NodeHarm):
-                await self._enforce(effect.instance, without=effect_id)
+                await self._enforce_without(effect)
             else:
                 self._enforce_on_cloud(effect_id, effect.harm, undone=True)
             self._lifted(effect)
             self._ledger.drop_effects([effect_id])
 
+    async def _enforce_without(self, effect: ActiveEffect) -> None:
+        """Lifts one effect from its node; of a node that is gone, nothing is left to lift it from."""
+        try:
+            await self._enforce(effect.instance, without=effect.effect_id, changed=type(effect.harm))
+        except ChaosError:
+            instance = self._ledger.find(effect.instance)
+            if instance is not None and not await self._driver.gone([instance]):
+                raise
+
     async def _end_told(self, instance_id: str) -> None:
         """Kills a node that was told it would end, unless it has ended."""
         instance = self._ledger.find(instance_id)
-        if instance is not None and instance.state == "running":
-            with contextlib.suppress(InjectionError):
-                await self.kill(instance.node)
+        if instance is not None and instance.state in _THERE:
+            await self._killed(instance)
 
     async def release(self, instance: Instance) -> None:
-        """Lets a node that is to end obey nothing any more, so that it can end politely."""
-        if self._ledger.effects_on(instance.instance):
-            await self._driver.obey(instance, (), addresses={})
+        """Lets a node that is to end obey nothing any more, so that it can end politely, or start anew unharmed.
+
+        What cannot be lifted ends with the node; it is told in the log.
+        """
+        if not instance.handle or not (self._inherits or instance.instance in self._touched):
+            return
+        async with self._lock_of(instance.instance):
+            try:
+                await self._driver.obey(instance, (), addresses={})
+            except (ChaosError, OSError) as error:
+                self._log.error("a node is ended with harm on it", node=instance.node, error=str(error))
+            effects = self._ledger.effects_on(instance.instance)
+            self._ledger.drop_effects(item.effect_id for item in effects if isinstance(item.harm, NodeHarm))
 
     def frozen(self, instance_id: str) -> bool:
         """Whether a node is paused."""
@@ -185,14 +218,14 @@ class Harming:
     def _lock_of(self, instance_id: str) -> asyncio.Lock:
         return self._node_locks.setdefault(instance_id, asyncio.Lock())
 
-    async def _enforce(self, instance_id: str, *, without: str = "") -> None:
-        """Makes a node obey what is in force on it, but for one effect."""
+    async def _enforce(self, instance_id: str, *, without: str = "", changed: type[Value] | None = None) -> None:
+        """Makes a node obey what is in force on it, but for one effect; all of it, or what is of the kind `changed`."""
         instance = self._ledger.find(instance_id)
-        if instance is None or instance.state != "running":
+        if instance is None or instance.state not in _THERE:
             return
         harms = [effect.harm for effect in self._ledger.effects_on(instance_id) if effect.effect_id != without]
         mine = [harm for harm in harms if isinstance(harm, NodeHarm)]
-        await self._driver.obey(instance, mine, addresses=self._addresses())
+        await self._driver.obey(instance, mine, addresses=self._addresses(), changed=changed)
 
     def _enforce_on_cloud(self, effect_id: str, changed: CloudHarm, *, undone: bool) -> None:
         """Makes the Cloud obey what is in force on it of the kind that changes."""

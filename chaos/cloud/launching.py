@@ -18,7 +18,7 @@ from chaos.cloud.journal import Journal
 from chaos.cloud.launch_faults import LaunchFaults, fated
 from chaos.cloud.ledger import Ledger
 from chaos.cluster_spec import NodeType
-from chaos.errors import ChaosError, ClusterError, InjectionError
+from chaos.errors import ChaosError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
 from chaos.harm import Omission, TerminationFault
 
@@ -62,6 +62,8 @@ class Launching:
     def resume(self) -> None:
         """Goes on where an earlier Cloud of this cluster stopped: boots what was pending, ends what was stopping."""
         for instance in self._ledger.instances():
+            if instance.instance == "head":
+                continue  # `start_head` sees to that
             if instance.state == "pending":
                 self._spawn(self._boot(instance.instance))
             elif instance.state == "stopping":
@@ -70,8 +72,13 @@ class Launching:
     async def start_head(self) -> Instance:
         """Adopts or starts the head."""
         known = self._ledger.find("head")
-        if known is not None and known.state == "running" and not await self._driver.gone([known]):
-            return known
+        if known is not None and known.state in ("running", "pending") and known.handle:
+            if not await self._driver.gone([known]):
+                known = known.model_copy(update={"state": "running"})
+                self._ledger.put(known)
+                return known
+            if known.state == "pending":
+                return await self._head_again(known)
         tags = {
             "ray-node-type": "head",
             "ray-user-node-type": "head",
@@ -97,16 +104,23 @@ class Launching:
         head = self._ledger.live("head")
         # Not one of those that are watched for having ended, until it runs again.
         self._ledger.put(head.model_copy(update={"state": "pending"}))
-        again = head
+        await self._harming.release(head)
+        if not await self._driver.kill(head):
+            self._ledger.put(head)
+            raise InjectionError("the head had ended by itself")
+        self._journal.append(NodeTerminated(node="head", cause="killed"))
         try:
-            if not await self._driver.kill(head):
-                raise InjectionError("the head had ended by itself")
-            self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on("head"))
-            self._journal.append(NodeTerminated(node="head", cause="killed"))
-            again = await self._driver.restart_head(head, await self._launch_for(head))
-            self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
-        finally:
-            self._ledger.put(again.model_copy(update={"state": "running"}))
+            await self._head_again(head)
+        except BaseException:
+            self._ledger.put(head)  # it is missed then, like any node that ended
+            raise
+
+    async def _head_again(self, head: Instance) -> Instance:
+        again = await self._driver.restart_head(head, await self._launch_for(head))
+        again = again.model_copy(update={"state": "running"})
+        self._ledger.put(again)
+        self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
+        return again
 
     def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.
@@ -126,9 +140,10 @@ class Launching:
         if decided.refused:
             reasons = "; ".join(reason for _, reason in decided.refused)
             raise LaunchRefused(f"{reasons} ({len(launched)} of {count} were launched)" if launched else reasons)
-        for effect_id, error in decided.lost:
-            self._deviations.note(effect_id, "reply_lost", ", ".join(item.instance for item in launched))
-            raise LaunchRefused(error, status=HTTPStatus.GATEWAY_TIMEOUT)
+        if decided.lost:
+            for effect_id, _ in decided.lost:
+                self._deviations.note(effect_id, "reply_lost", ", ".join(item.instance for item in launched))
+            raise LaunchRefused(decided.lost[0][1], status=HTTPStatus.GATEWAY_TIMEOUT)
         return launched
 
     def terminate(self, instance_id: str) -> None:
@@ -163,9 +178,9 @@ class Launching:
         instance = self._ledger.live(node)
         if instance.instance == "head":
             raise InjectionError("the head cannot be restarted so: what the GCS knows would be lost with it")
-        self._ledger.drop_effects(effect.effect_id for effect in self._ledger.effects_on(instance.instance))
         # Pending, it is not missed while it is down, and a Cloud that is started again meanwhile boots it.
         self._ledger.put(instance.model_copy(update={"state": "pending", "boot_at_monotonic_s": 0.0}))
+        await self._harming.release(instance)
         await self._driver.kill(instance)
         self._spawn(self._boot(instance.instance))
 
@@ -219,8 +234,10 @@ class Launching:
             launch = fated(await self._launch_for(instance), instance, rayless=rayless)
             run = self._driver.restart if instance.handle else self._driver.start
             started = await run(instance, launch)
-        except (ClusterError, OSError) as error:
+        except (ChaosError, OSError) as error:
             self._boot_failed(instance_id, str(error))
+            if instance.handle:  # what was to come back
+                await self._driver.stop(instance, limit_s=0.0)
             return
         now = self._ledger.find(instance_id)
         if now is None or now.state != "pending":
@@ -230,6 +247,8 @@ class Launching:
         self._journal.append(NodeStarted(node=now.node, node_type=now.node_type, instance=instance_id))
         if rayless and not self._in_force(now.fate.rayless):
             self._reclaim(instance_id)
+        if now.lost:
+            self._reclaim(instance_id, lost=True)
 
     def _in_force(self, effect_id: str) -> bool:
         return self._ledger.effect(effect_id) is not None
@@ -237,6 +256,8 @@ class Launching:
     def _reclaim(self, instance_id: str, *, lost: bool = False) -> None:
         """Ends an instance nobody asked to end."""
         instance = self._ledger.find(instance_id)
+        if instance is not None and instance.state == "pending" and lost:
+            self._ledger.put(instance.model_copy(update={"lost": True}))  # it is ended as soon as it runs
         if instance is not None and instance.state == "running":
             self._ledger.put(instance.model_copy(update={"state": "stopping", "killed": True, "lost": lost}))
             self._spawn(self._end(instance_id))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,8 +71,9 @@ class Networks:
         task = self._flapping.pop(handle, None)
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait({task})
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.error("a cut no longer came and went", error=repr(error), exc_info=error)
 
     async def _flap(
         self,

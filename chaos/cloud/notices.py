@@ -33,18 +33,18 @@ class Notices:
     def __init__(self, directory: CloudDirectory, look: Look) -> None:
         self._directory = directory
         self._look = look
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def started(self, handle: str) -> None:
         """A node that has just been started has been told nothing."""
-        self._told.discard(handle)
+        self._told = {told for told in self._told if told[0] != handle}
 
     async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:  # noqa: ARG002 -- a notice has no peers
         """Tells the node, unless it was."""
         for harm in harms:
-            if not isinstance(harm, EndingNode) or instance.handle in self._told:
+            if not isinstance(harm, EndingNode) or (instance.handle, harm.told_by) in self._told:
                 continue
-            self._told.add(instance.handle)
+            self._told.add((instance.handle, harm.told_by))
             if harm.told_by == "sigterm":
                 await self._terminate(instance)
             else:

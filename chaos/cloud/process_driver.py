@@ -190,9 +190,16 @@ class ProcessDriver:
             return "nodes of a local cluster share this machine's disk; use --cluster compose"
         return ""
 
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def obey(
+        self,
+        instance: Instance,
+        harms: Sequence[NodeHarm],
+        *,
+        addresses: Mapping[str, str],
+        changed: type[Value] | None = None,
+    ) -> None:
         """Hands each enforcer what is its."""
-        await obey_all(self._enforcers, instance, harms, addresses=addresses)
+        await obey_all(self._enforcers, instance, harms, addresses=addresses, changed=changed)
 
     async def gauges(self, instance: Instance) -> Gauges | None:
         """Read from the node's processes."""

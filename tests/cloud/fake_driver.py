@@ -21,6 +21,7 @@ from chaos.cluster import NetworkView, NodeProcess, PathMeasurement, PathSample
 from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.events import Event
 from chaos.harm import FrozenNode, NetworkShape, NodeHarm
+from chaos.value import Value
 from tests.doubles import VirtualClock
 
 SPEC = ClusterSpec(
@@ -107,7 +108,14 @@ class FakeDriver:
         """Networks, as on one machine."""
         return "use --cluster compose" if isinstance(harm, NetworkShape) else ""
 
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def obey(
+        self,
+        instance: Instance,
+        harms: Sequence[NodeHarm],
+        *,
+        addresses: Mapping[str, str],
+        changed: type[Value] | None = None,
+    ) -> None:
         """It freezes, if it runs, or thaws."""
         await self._called("obey", instance)
         if any(isinstance(harm, FrozenNode) for harm in harms) and instance.handle in self.running:
@@ -150,9 +158,16 @@ class FakeNetworkDriver(FakeDriver):
         """Nothing."""
         return ""
 
-    async def obey(self, instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def obey(
+        self,
+        instance: Instance,
+        harms: Sequence[NodeHarm],
+        *,
+        addresses: Mapping[str, str],
+        changed: type[Value] | None = None,
+    ) -> None:
         """Noted."""
-        await super().obey(instance, harms, addresses=addresses)
+        await super().obey(instance, harms, addresses=addresses, changed=changed)
         self.shapes[instance.instance] = [harm for harm in harms if isinstance(harm, NetworkShape)]
         self.addresses = dict(addresses)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from chaos.cloud.instances import Instance, StateFile
 from chaos.cloud.launching import LaunchRefused
 from chaos.errors import ClusterError, InjectionError
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated, NodeTerminating
-from chaos.harm import EndingNode, FrozenNode, LaunchFault, NetworkShape, NodeHarm
+from chaos.harm import EndingNode, FrozenNode, LaunchFault, NetworkShape, NodeHarm, Omission, TerminationFault
 from tests.cloud.fake_driver import CONFIG, FakeDriver, FakeNetworkDriver, Sky, on_virtual_time
 from tests.doubles import VirtualClock, settle
 
@@ -331,10 +332,10 @@ async def test_harm_is_on_disk_with_its_lease_before_it_is_done(sky: Sky, monkey
     found: list[dict[str, float]] = []
     obey = sky.driver.obey
 
-    async def looking(instance: Instance, harms: Sequence[NodeHarm], *, addresses: Mapping[str, str]) -> None:
+    async def looking(instance: Instance, harms: Sequence[NodeHarm], **more: Any) -> None:
         effects = StateFile(sky.directory / "state.json").load().effects
         found.append({name: effect.expires_monotonic_s for name, effect in effects.items()})
-        await obey(instance, harms, addresses=addresses)
+        await obey(instance, harms, **more)
 
     monkeypatch.setattr(sky.driver, "obey", looking)
     await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
@@ -422,6 +423,59 @@ async def test_harm_is_refused_where_it_cannot_be(sky: Sky) -> None:
         await sky.cloud.measure_path("w1", "head", transfer_kib=1)
     assert [effect.effect_id for effect in sky.cloud.effects()] == ["e"]
     assert await sky.cloud.harm_seen() == ("w1: frozen",)
+
+
+async def test_harm_on_a_node_whose_end_is_held_back_is_undone_all_the_same(sky: Sky, clock: VirtualClock) -> None:
+    [one] = await launched(sky)
+    await sky.cloud.apply("held", TerminationFault(delay_s=30.0), lease_s=60.0)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=2.0, node="w1")
+    await sky.cloud.terminate(one)
+    assert nodes(sky.cloud)["w1"] == "stopping"
+    await clock.advance_to(2.0 + 2 * POLL_S)
+    assert not sky.driver.frozen
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["held"]
+
+
+async def test_a_node_that_cannot_be_let_go_of_ends_all_the_same(sky: Sky) -> None:
+    [one] = await launched(sky)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    sky.driver.failing["obey"] = ClusterError("the engine is busy")
+    await sky.cloud.terminate(one)
+    await settle()
+    assert list(sky.driver.running.values()) == ["head"]
+    assert nodes(sky.cloud) == {"head": "running"}
+
+
+async def test_a_notice_that_could_not_be_given_is_followed_by_nothing(sky: Sky) -> None:
+    await launched(sky)
+    sky.driver.failing["obey"] = InjectionError("the GCS is away")
+    with pytest.raises(InjectionError, match="the GCS is away"):
+        await sky.cloud.apply("e", EndingNode(told_by="drain_notice", notice_s=5.0), lease_s=60.0, node="w1")
+    del sky.driver.failing["obey"]
+    await sky.cloud.undo("e")
+    await settle()
+    assert nodes(sky.cloud)["w1"] == "running"
+    assert not [call for call in sky.driver.calls if call[0] == "kill"]
+
+
+async def test_undoing_on_a_node_that_has_just_gone_is_no_failure(sky: Sky) -> None:
+    await launched(sky)
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    sky.driver.vanish("h2")
+    sky.driver.failing["obey"] = InjectionError("node w1 is gone")
+    await sky.cloud.undo("e")
+    assert sky.cloud.effects() == []
+
+
+async def test_a_node_that_starts_anew_is_free_of_harm_and_what_the_api_lost_stays_lost(sky: Sky) -> None:
+    [one] = await launched(sky)
+    await sky.cloud.apply("lost", Omission(lost=True), lease_s=60.0, node="w1")
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    await sky.cloud.restart("w1")
+    await settle()
+    assert sky.driver.calls.index(("obey", one)) < sky.driver.calls.index(("kill", one))
+    assert not sky.driver.frozen
+    assert [effect.effect_id for effect in sky.cloud.effects()] == ["lost"]
 
 
 async def test_a_node_that_ends_takes_its_harm_with_it(sky: Sky, clock: VirtualClock) -> None:

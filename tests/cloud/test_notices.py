@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from chaos.cloud import notices
 from chaos.cloud.command import Ended
 from chaos.cloud.config import CloudConfig, CloudDirectory
 from chaos.cloud.instances import Instance
+from chaos.cloud.marks import command_of
 from chaos.cloud.notices import Notices
 from chaos.cluster import NodeProcess
 from chaos.cluster_spec import ClusterSpec
@@ -76,7 +78,12 @@ async def test_a_notice_that_was_refused_is_an_error(post: Post) -> None:
 
 
 def spawned(*words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", *words])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", *words])
+    # The kernel shows the words of a program a moment after it has begun to run it.
+    deadline_s = time.monotonic() + LIMIT_S
+    while not command_of(process.pid):
+        assert time.monotonic() < deadline_s
+    return process
 
 
 async def test_sigterm_goes_to_what_keeps_the_node_up(post: Post) -> None:

@@ -180,7 +180,9 @@ async def test_programs_run_on_the_head_or_on_the_oldest_node_of_the_type_meant_
     try:
         assert (await cluster._driver_instance())["instance"] == "head"
         cluster.spec = ClusterSpec(
-            node_types={"cpu": NodeType(resources={"CPU": 1.0}, min_workers=1)}, driver_on="cpu", max_workers=1
+            node_types={"cpu": NodeType(resources={"CPU": 1.0}, min_workers=1, max_workers=1)},
+            driver_on="cpu",
+            max_workers=1,
         )
         with pytest.raises(ClusterError, match=r"no node of type 'cpu' runs.*cluster\.driver_on"):
             await cluster._driver_instance()
