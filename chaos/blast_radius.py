@@ -12,6 +12,8 @@ from chaos.history import History, Record
 from chaos.schedule import Injection
 from chaos.value import Value
 
+# What a fault without a target names as its victim, which is no worker.
+NO_WORKERS = frozenset(("head", "driver"))
 _ROUNDING = 1e-9  # a share such as 0.29 of 100 workers is 29 workers, though the product is a little less than 29
 
 
@@ -65,7 +67,7 @@ class BlastRadius(Value):
         if forbidden := self._forbidden(injection):
             return forbidden
         already = set(down)
-        asked = set(victims) - {"head"} - already
+        asked = set(victims) - NO_WORKERS - already
         if not asked:
             return ""
         told = f"{_workers(len(asked))} asked for, {len(already)} already down"
@@ -74,7 +76,7 @@ class BlastRadius(Value):
         after = len(asked | already)
         if self.max_nodes_down is not None and after > self.max_nodes_down:
             return f"blast_radius.max_nodes_down is {self.max_nodes_down}: {told}"
-        known = len({*joined, *already} - {"head"})
+        known = len({*joined, *already} - NO_WORKERS)
         if self.max_share is not None and after > (most := self._of(known)):
             return f"blast_radius.max_share is {self.max_share:g}, of {known} joined that is {most}: {told}"
         return ""
@@ -119,7 +121,7 @@ def workers_down(history: History) -> frozenset[str]:
             seen.add(event.node)
             if any(_fell(event.node, record, one, over.get(name)) for name, one in force.items()):
                 lost.append(event.node)
-    return frozenset(in_force.union(lost) - {"head"})
+    return frozenset(in_force.union(lost) - NO_WORKERS)
 
 
 def workers_joined(history: History) -> frozenset[str]:

@@ -111,6 +111,14 @@ def test_the_head_is_no_worker() -> None:
     assert workers_joined(History.of_events([*joined("head", "w1", "w2"), died("w1", 4.0)])) == {"w2"}
 
 
+def test_the_driver_is_no_worker() -> None:
+    assert down(hit("i1", 5.0, "driver")) == set()
+    assert down(hit("i1", 5.0, "driver"), *joined("w4", at_s=6.0)) == set()
+    killed = Injection.from_data({"fault": "kill_driver", "at_s": 0, "id": "i1"}, faults.ALL)
+    radius = BlastRadius(max_nodes_down=0, max_share=0.1)
+    assert radius.refusal(killed, ("driver",), down=(), joined=("w1", "w2")) == ""
+
+
 # -- what is refused when it is due ---------------------------------------------------------------------------
 
 
