@@ -97,8 +97,8 @@ def workers_down(history: History) -> frozenset[str]:
     """The workers that faults have down now.
 
     A victim is down while the fault on it is in force: until it is healed, or, for one that does not last, until its
-    effect was probed. One that was seen to die by then stays down until a worker that joins later replaces it, the one
-    lost first before the others.
+    effect was probed. One that was seen to die by then stays down until it joins again, or a worker that joins later
+    replaces it, the one lost first before the others.
     """
     force: dict[str, FaultInjected] = {}
     over: dict[str, int] = {}
@@ -112,22 +112,35 @@ def workers_down(history: History) -> frozenset[str]:
             over[event.injection] = record.seq
     in_force = {node for name, event in force.items() if name not in over for node in event.victims}
     lost: list[str] = []
-    seen: set[str] = set()
+    dead: set[str] = set()
+    ray_node_ids: dict[str, str] = {}
     for record in sorted(history, key=lambda record: record.t_s):
         event = record.event
-        if isinstance(event, NodeJoined) and event.node != "head" and lost:
-            lost.pop(0)
-        elif isinstance(event, (NodeDied, NodeTerminated)) and event.node not in seen:
-            seen.add(event.node)
+        if isinstance(event, NodeJoined) and event.node != "head":
+            if event.node in lost:
+                lost.remove(event.node)
+            elif lost and (event.node in dead or event.node not in ray_node_ids):
+                lost.pop(0)
+            dead.discard(event.node)
+            ray_node_ids[event.node] = event.ray_node_id
+        elif isinstance(event, (NodeDied, NodeTerminated)) and event.node not in dead:
+            if isinstance(event, NodeDied) and ray_node_ids.get(event.node, event.ray_node_id) != event.ray_node_id:
+                continue  # it is back already, under another identity
+            dead.add(event.node)
             if any(_fell(event.node, record, one, over.get(name)) for name, one in force.items()):
                 lost.append(event.node)
     return frozenset(in_force.union(lost) - NO_WORKERS)
 
 
 def workers_joined(history: History) -> frozenset[str]:
-    """The workers that have joined and that the GCS has not seen die."""
-    joined = {event.node for _, event in history.of(NodeJoined)}
-    return frozenset(joined - {event.node for _, event in history.of(NodeDied)} - {"head"})
+    """The workers that have joined and that the GCS has not seen die since; one that comes back has another identity."""
+    alive: dict[str, str] = {}
+    for record in sorted(history, key=lambda record: record.t_s):
+        if isinstance(record.event, NodeJoined):
+            alive[record.event.ray_node_id] = record.event.node
+        elif isinstance(record.event, NodeDied):
+            alive.pop(record.event.ray_node_id, None)
+    return frozenset(alive.values()) - NO_WORKERS
 
 
 def _fell(node: str, death: Record, event: FaultInjected, over_seq: int | None) -> bool:
