@@ -133,7 +133,7 @@ def workers_down(history: History) -> frozenset[str]:
 
 
 def workers_joined(history: History) -> frozenset[str]:
-    """The workers that have joined and that the GCS has not seen die since; one that comes back has another identity."""
+    """The workers that have joined and that the GCS has not seen die since; one that comes back has a new id."""
     alive: dict[str, str] = {}
     for record in sorted(history, key=lambda record: record.t_s):
         if isinstance(record.event, NodeJoined):
