@@ -17,7 +17,7 @@ time to be over**,
   - for a fault without node victims, or on the head: where the GCS fell silent while it was in force, the moment it
     answered again, at most the time a head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
-  batch that a victim had begun and never finished.
+  batch that a victim had in hand then: not failed before, its rows not begun anew, and never completed.
 
 An injection that edits the autoscaler's configuration (`config.changed`) slows the job for as long as it is in force,
 like any other. But how the cluster scales is then judged by the configuration in force: for that, each edit and its
@@ -40,6 +40,7 @@ from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.measure import Span, launches
 from chaos.events import (
     BatchCompleted,
+    BatchFailed,
     BatchInvoked,
     ClusterSampled,
     ConfigChanged,
@@ -241,13 +242,18 @@ def _showed_nothing(facts: Facts, injection: str) -> bool:
 
 
 def _unfinished_s(facts: Facts, node: str, at_s: float) -> float:
-    """How long the longest batch had run at a moment that this node had begun and never finished."""
-    done = {(e.op, e.rows, e.started_s) for _, e in facts.history.of(BatchCompleted) if e.node == node}
+    """How long the longest batch had run that this node had in hand at a moment, and did not complete after it."""
+    ended = {event.op for _, event in facts.history.of(BatchCompleted)}
+    ended |= {event.op for record, event in facts.history.of(BatchFailed) if record.t_s <= at_s}
+    begun = [event for _, event in facts.history.of(BatchInvoked) if event.started_s <= at_s]
+    last_s: dict[str, float] = {}
+    for event in begun:
+        last_s[event.rows] = max(event.started_s, last_s.get(event.rows, event.started_s))
     return max(
         (
             at_s - event.started_s
-            for _, event in facts.history.of(BatchInvoked)
-            if event.node == node and event.started_s <= at_s and (event.op, event.rows, event.started_s) not in done
+            for event in begun
+            if event.node == node and event.op not in ended and event.started_s == last_s[event.rows]
         ),
         default=0.0,
     )

@@ -10,6 +10,7 @@ from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
 from chaos.events import (
     BatchCompleted,
+    BatchFailed,
     BatchInvoked,
     ClusterSampled,
     DriverRestarted,
@@ -71,6 +72,16 @@ def test_a_victim_that_lives_costs_the_batch_its_process_lost() -> None:
     assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S + 3.0)
     story.more += [(18.0, BatchCompleted(op="op9", node="w1", rows="4-7", started_s=17.0, ended_s=26.0))]
     assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S)
+
+
+def test_a_batch_that_failed_or_was_begun_anew_is_not_redone_for_a_later_fault() -> None:
+    begun = (12.0, BatchInvoked(op="op9", node="w1", rows="4-7", started_s=12.0))
+    failed = (13.0, BatchFailed(op="op9", node="w1", rows="4-7", started_s=12.0, error="out of memory"))
+    assert only(Story(more=[begun, failed, *fault("i1", 20.0, victims=("w1",))])).to_s == 20.0 + RECOVERY_S
+    anew = (14.0, BatchInvoked(op="op10", node="w2", rows="4-7", started_s=14.0))
+    assert only(Story(more=[begun, anew, *fault("i1", 20.0, victims=("w1",))])).to_s == 20.0 + RECOVERY_S
+    after = (21.0, BatchInvoked(op="op10", node="w2", rows="4-7", started_s=21.0))
+    assert only(Story(more=[begun, after, *fault("i1", 20.0, victims=("w1",))])).to_s == 28.0 + RECOVERY_S
 
 
 def test_a_node_that_dies_unasked_costs_nothing() -> None:
