@@ -14,8 +14,8 @@ time to be over**,
     probe says was asked for, where that is longer) after the request;
   - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
     completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
-  - for a fault without node victims, or on the head: where the GCS fell silent while it was in force, the moment it
-    answered again, at most the time a head may take to start;
+  - for a fault on the head, or one that ended the head while it was being made: where the GCS fell silent while it was
+    in force, the moment it answered again, at most the time a head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
   batch that a victim had in hand then: not failed before, its rows not begun anew, and never completed.
 
@@ -25,8 +25,14 @@ undoing explain only the recovery after it, in which the autoscaler reads and fo
 
 The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
-`factor x baseline + slack` like a fault-free run's. Losses that no injection explains cost nothing: a node that dies
-unasked is a finding. An injection whose probe saw no effect explains nothing; one whose effect is unknown does.
+`factor x baseline + slack` like a fault-free run's.
+
+A worker is lost to the latest fault on it that was in force, or just over. It may also be lost to one on the head. Where
+the target is the head's machine, that is as for a victim; where the fault is on a process there (the GCS, the
+autoscaler), or ended the head while it was being made, only once the GCS had fallen silent or the head ended.
+Losses that no injection
+explains cost nothing: a node that dies unasked is a finding. An injection whose probe saw no effect explains nothing;
+one whose effect is unknown does.
 No kind of fault is named here.
 """
 
@@ -51,6 +57,7 @@ from chaos.events import (
     NodeDied,
     NodeJoined,
     NodeLaunchFailed,
+    NodeStarted,
     NodeTerminated,
     NodeView,
 )
@@ -174,10 +181,31 @@ def _explaining(facts: Facts, node: str, lost_s: float) -> str | None:
     candidates = [
         event
         for _, event in facts.history.of(FaultInjected)
-        if (node in event.victims or "head" in event.victims)
-        and event.applied_s - _CLOCK_SLIP_S <= lost_s <= _in_force_to_s(facts, event) + reach_s
+        if (node in event.victims or _failed_workers(facts, event, lost_s))
+        and event.due_s - _CLOCK_SLIP_S <= lost_s <= _in_force_to_s(facts, event) + reach_s
     ]
     return max(candidates, key=lambda event: event.applied_s).injection if candidates else None
+
+
+def _failed_workers(facts: Facts, event: FaultInjected, lost_s: float) -> bool:
+    """Whether a fault hit the head so that workers may have been lost by then."""
+    if not _hit_head(facts, event):
+        return False
+    if any(asked.injection == event.injection and asked.on_head for asked in facts.asked):
+        return True
+    silent = (r.t_s for r, s in facts.history.of(ClusterSampled, since_s=event.due_s) if not s.reachable)
+    ended = (r.t_s for r, e in facts.history.of(NodeTerminated, since_s=event.due_s) if e.node == "head")
+    return min((*silent, *ended), default=float("inf")) <= lost_s + _CLOCK_SLIP_S
+
+
+def _hit_head(facts: Facts, event: FaultInjected) -> bool:
+    """Whether a fault was on the head, or, without victims, ended it while it was made and had it start again."""
+    if event.victims:
+        return "head" in event.victims
+    to_s = event.applied_s + _SILENCE_SEEN_S
+    ended_s = [r.t_s for r, e in facts.history.of(NodeTerminated, since_s=event.due_s) if e.node == "head"]
+    started_s = [r.t_s for r, e in facts.history.of(NodeStarted, since_s=event.due_s) if e.node == "head"]
+    return any(one_s <= to_s and max(started_s, default=one_s) > one_s for one_s in ended_s)
 
 
 def _in_force_to_s(facts: Facts, event: FaultInjected) -> float:
@@ -202,8 +230,8 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
 
 
 def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:
-    """When the GCS answered again that fell silent by a fault that may have hit it."""
-    if event.victims and "head" not in event.victims:
+    """When the GCS answered again that fell silent by a fault that hit the head."""
+    if not _hit_head(facts, event):
         return []
     samples = in_time(facts.history.of(ClusterSampled, since_s=event.applied_s))
     silent_s = [r.t_s for r, s in samples if not s.reachable and r.t_s <= in_force_to_s + _SILENCE_SEEN_S]

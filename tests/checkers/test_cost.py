@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +20,7 @@ from chaos.events import (
     NodeTerminated,
 )
 from chaos.history import History
-from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
+from tests.checkers.histories import BASELINE, CLUSTER, Story, Timed, Worker, fault, four_workers, opened
 
 RECOVERY_S = CLUSTER.update_interval_s + BASELINE.join_s
 
@@ -105,11 +107,54 @@ def test_an_instance_killed_before_it_joined_is_no_loss() -> None:
     ]
 
 
+def silenced(story: Story, from_s: float, to_s: float) -> Facts:
+    """The facts of a story whose GCS does not answer between these times."""
+    found = facts_of(
+        History.of_events(
+            (
+                t_s,
+                ClusterSampled(reachable=False)
+                if isinstance(event, ClusterSampled) and from_s <= t_s < to_s
+                else event,
+            )
+            for t_s, event in story.events()
+        )
+    )
+    assert isinstance(found, Facts)
+    return found
+
+
+def head_restarted(at_s: float) -> list[Timed]:
+    return [
+        (at_s, NodeTerminated(node="head", cause="killed")),
+        (at_s + 0.5, NodeStarted(node="head", node_type="head", instance="head")),
+    ]
+
+
 def test_a_node_lost_while_the_head_suffers_is_explained() -> None:
     story = killed(dead_s=21.0)
     story.more = fault("i1", 18.0, victims=("head",), heal_due_s=22.0)
+    story.opening = opened(injections=[{"fault": "toy", "id": "i1", "at_s": 5.0, "target": "head"}])
     assert only(story).to_s == pytest.approx(22.1 + RECOVERY_S)
     assert losses(facts(story))[0].injection == "i1"
+
+
+def test_a_fault_on_what_runs_on_the_head_explains_a_lost_node_only_once_the_gcs_is_missed() -> None:
+    story = killed(dead_s=21.0)
+    story.more = fault("i1", 18.0, victims=("head",), heal_due_s=22.0)
+    assert losses(facts(story))[0].injection is None
+    assert losses(silenced(story, 19.0, 23.0))[0].injection == "i1"
+    assert losses(silenced(story, 21.0, 23.0))[0].injection is None
+    story.more += head_restarted(19.0)
+    assert losses(facts(story))[0].injection == "i1"
+
+
+def test_a_restart_of_the_head_explains_the_nodes_lost_to_it() -> None:
+    story = killed(dead_s=21.0)
+    story.more = [*fault("i1", 19.5), *head_restarted(19.6)]
+    assert losses(facts(story))[0].injection == "i1"
+    story.more = fault("i1", 19.5)
+    assert losses(silenced(story, 19.0, 23.0))[0].injection is None
 
 
 @pytest.mark.parametrize(("join_s", "end_s"), [(8.0, 8.0), (20.0, 20.0), (35.0, 4.0 + 4.0 + 15.0)])
@@ -151,20 +196,20 @@ def test_the_cost_of_a_window_is_the_union_inside_it(
 
 
 def test_a_gcs_that_fell_silent_is_waited_for_but_not_for_ever() -> None:
-    def silent_to(to_s: float, *, victims: tuple[str, ...] = ()) -> float:
-        events = [
-            (t_s, ClusterSampled(reachable=False) if isinstance(event, ClusterSampled) and 16 <= t_s < to_s else event)
-            for t_s, event in Story(more=fault("i1", 15.0, victims=victims)).events()
-        ]
-        facts = facts_of(History.of_events(events))
-        assert isinstance(facts, Facts)
-        return explained(facts)[0].to_s
+    def silent_to(to_s: float, *, victims: tuple[str, ...] = (), more: Sequence[Timed] = ()) -> float:
+        return explained(silenced(Story(more=[*fault("i1", 15.0, victims=victims), *more]), 16.0, to_s))[0].to_s
 
-    recovery_s = CLUSTER.update_interval_s + BASELINE.join_s
-    assert silent_to(25.0) == 25.0 + recovery_s
-    assert silent_to(25.0, victims=("head",)) == 25.0 + recovery_s
-    assert silent_to(25.0, victims=("w1",)) == 15.0 + recovery_s
-    assert silent_to(1000.0) == 15.0 + CLUSTER.start_limit_s + recovery_s
+    assert silent_to(25.0, victims=("head",)) == 25.0 + RECOVERY_S
+    assert silent_to(25.0, more=head_restarted(15.1)) == 25.0 + RECOVERY_S
+    assert silent_to(25.0, victims=("w1",)) == 15.0 + RECOVERY_S
+    assert silent_to(1000.0, victims=("head",)) == 15.0 + CLUSTER.start_limit_s + RECOVERY_S
+
+
+def test_a_fault_on_launches_or_the_cloud_does_not_explain_a_silent_gcs() -> None:
+    story = Story(more=fault("i1", 15.0))
+    assert explained(silenced(story, 16.0, 25.0))[0].to_s == 15.0 + RECOVERY_S
+    story.more += head_restarted(30.0)
+    assert explained(silenced(story, 16.0, 25.0))[0].to_s == 15.0 + RECOVERY_S
 
 
 def restarted_driver(*, first_batch_s: float | None) -> Story:
