@@ -27,12 +27,11 @@ The cost of the faults in a window is the length of the **union** of these inter
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
 `factor x baseline + slack` like a fault-free run's.
 
-A worker is lost to the latest fault on it that was in force, or just over. It may also be lost to one on the head. Where
-the target is the head's machine, that is as for a victim; where the fault is on a process there (the GCS, the
-autoscaler), or ended the head while it was being made, only once the GCS had fallen silent or the head ended.
-Losses that no injection
-explains cost nothing: a node that dies unasked is a finding. An injection whose probe saw no effect explains nothing;
-one whose effect is unknown does.
+A worker is lost to the latest fault on it that was in force, or just over. It may also be lost to one on the head:
+where the target is the head's machine, always; where the fault is on a process there (the GCS, the autoscaler), or ended the
+head while it was being made, only once the GCS had fallen silent or the head ended. A node that comes back may be lost
+again. Losses that no injection explains cost nothing: a node that dies unasked is a finding. An injection whose probe
+saw no effect explains nothing; one whose effect is unknown does.
 No kind of fault is named here.
 """
 
@@ -144,27 +143,29 @@ def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
 
 
 def losses(facts: Facts) -> tuple[Loss, ...]:
-    """Workers lost before the cluster was stopped, by time.
+    """Workers lost before the cluster was stopped, by time; one that came back and is lost again is another loss.
 
     None is one the autoscaler retired for idleness, nor an instance killed before it had joined.
     """
-    gone: dict[str, list[Record]] = {}
+    gone: dict[tuple[str, int], list[Record]] = {}
     until_s = facts.watched_to_s
     joined = {event.node for _, event in facts.history.of(NodeJoined)}
     views = _last_views(facts)
-    for record in sorted(facts.history, key=lambda r: r.t_s):
+    for record, life in _ends(facts):
         event = record.event
-        if record.t_s > until_s or not isinstance(event, (NodeDied, NodeTerminated)) or event.node == "head":
+        assert isinstance(event, (NodeDied, NodeTerminated))
+        if record.t_s > until_s or event.node == "head":
             continue
         if isinstance(event, NodeTerminated) and event.cause in ("autoscaler", "down"):
             continue
         killed = isinstance(event, NodeTerminated) and event.cause == "killed"
         if killed and event.node not in joined:
             continue  # an instance that was no worker yet
-        if killed or event.node in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
-            gone.setdefault(event.node, []).append(record)
+        one = (event.node, life)
+        if killed or one in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
+            gone.setdefault(one, []).append(record)
     found = []
-    for node, records in gone.items():
+    for (node, _), records in gone.items():
         lost_s = records[0].t_s
         instance_s = next((r.t_s for r in records if isinstance(r.event, NodeTerminated)), None)
         died_s = next((r.t_s for r in records if isinstance(r.event, NodeDied)), None)
@@ -173,6 +174,34 @@ def losses(facts: Facts) -> tuple[Loss, ...]:
             dead_s = max(instance_s, min(dead_s, instance_s + facts.cluster.health_check.detection_s))
         found.append(Loss(node, lost_s, dead_s, records[0], _explaining(facts, node, lost_s)))
     return tuple(sorted(found, key=lambda loss: loss.lost_s))
+
+
+def _ends(facts: Facts) -> list[tuple[Record, int]]:
+    """Every end of a node by time, each with which of the node's lives it ended.
+
+    Another life begins when the node's instance starts after an end, or the node joins under another id.
+    """
+    life: dict[str, int] = {}
+    life_of: dict[str, int] = {}
+    id_in: dict[tuple[str, int], str] = {}
+    ended: set[tuple[str, int]] = set()
+    found = []
+    for record in sorted(facts.history, key=lambda r: r.t_s):
+        event = record.event
+        if not isinstance(event, (NodeStarted, NodeJoined, NodeDied, NodeTerminated)):
+            continue
+        now = life.setdefault(event.node, 0)
+        if isinstance(event, NodeStarted):
+            life[event.node] += (event.node, now) in ended
+        elif isinstance(event, NodeJoined):
+            life[event.node] += id_in.get((event.node, now), event.ray_node_id) != event.ray_node_id
+            life_of[event.ray_node_id] = life[event.node]
+            id_in[event.node, life[event.node]] = event.ray_node_id
+        else:
+            which = life_of.get(event.ray_node_id, now) if isinstance(event, NodeDied) else now
+            ended.add((event.node, which))
+            found.append((record, which))
+    return found
 
 
 def _explaining(facts: Facts, node: str, lost_s: float) -> str | None:

@@ -16,6 +16,8 @@ from chaos.events import (
     BatchInvoked,
     ClusterSampled,
     DriverRestarted,
+    NodeDied,
+    NodeJoined,
     NodeStarted,
     NodeTerminated,
 )
@@ -97,6 +99,27 @@ def test_a_node_that_dies_unasked_costs_nothing() -> None:
 def test_a_node_the_autoscaler_retired_is_no_loss() -> None:
     story = Story(more=[(47.2, NodeTerminated(node="w1", cause="exited"))])
     assert losses(facts(story)) == ()
+
+
+def joined_again(at_s: float) -> Timed:
+    return at_s, NodeJoined(node="w1", node_type="gpu", ray_node_id="again", resources={})
+
+
+def test_a_node_that_came_back_may_be_lost_again() -> None:
+    again = [joined_again(26.0), (35.0, NodeDied(node="w1", ray_node_id="again"))]
+    story = killed(dead_s=21.0)
+    story.more += [(22.0, NodeStarted(node="w1", node_type="gpu", instance="i")), *again]
+    story.more += fault("i2", 34.0, victims=("w1",))
+    first, second = losses(facts(story))
+    assert (first.lost_s, first.dead_s, first.injection) == (20.0, 21.0, "i1")
+    assert (second.lost_s, second.dead_s, second.injection) == (35.0, 35.0, "i2")
+
+
+def test_a_node_that_was_back_before_its_death_was_seen_is_lost_once() -> None:
+    story = killed(dead_s=22.5)
+    story.more += [(21.0, NodeStarted(node="w1", node_type="gpu", instance="i")), joined_again(22.0)]
+    (loss,) = losses(facts(story))
+    assert (loss.lost_s, loss.dead_s) == (20.0, 22.5)
 
 
 def test_an_instance_killed_before_it_joined_is_no_loss() -> None:
