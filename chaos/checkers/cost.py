@@ -27,11 +27,11 @@ The cost of the faults in a window is the length of the **union** of these inter
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
 `factor x baseline + slack` like a fault-free run's.
 
-A worker is lost to the latest fault on it that was in force, or just over. It may also be lost to one on the head:
-where the target is the head's machine, always; where the fault is on a process there (the GCS, the autoscaler), or ended the
-head while it was being made, only once the GCS had fallen silent or the head ended. A node that comes back may be lost
-again. Losses that no injection explains cost nothing: a node that dies unasked is a finding. An injection whose probe
-saw no effect explains nothing; one whose effect is unknown does.
+A worker is lost to the latest fault on it that was in force, or just over; one that came back may be lost again. It may
+also be lost to a fault on the head: where the target is the head's machine, always; where the fault is on a process
+there (the GCS, the autoscaler), or ended the head while it was being made, only once the GCS had fallen silent or the
+head ended. Losses that no injection explains cost nothing: a node that dies unasked is a finding. An injection whose
+probe saw no effect explains nothing; one whose effect is unknown does.
 No kind of fault is named here.
 """
 
