@@ -12,6 +12,8 @@ from chaos.history import History, Record
 from chaos.schedule import Injection
 from chaos.value import Value
 
+# What a fault without a target names as its victim, which is no worker.
+NO_WORKERS = frozenset(("head", "driver"))
 _ROUNDING = 1e-9  # a share such as 0.29 of 100 workers is 29 workers, though the product is a little less than 29
 
 
@@ -65,7 +67,7 @@ class BlastRadius(Value):
         if forbidden := self._forbidden(injection):
             return forbidden
         already = set(down)
-        asked = set(victims) - {"head"} - already
+        asked = set(victims) - NO_WORKERS - already
         if not asked:
             return ""
         told = f"{_workers(len(asked))} asked for, {len(already)} already down"
@@ -74,7 +76,7 @@ class BlastRadius(Value):
         after = len(asked | already)
         if self.max_nodes_down is not None and after > self.max_nodes_down:
             return f"blast_radius.max_nodes_down is {self.max_nodes_down}: {told}"
-        known = len({*joined, *already} - {"head"})
+        known = len({*joined, *already} - NO_WORKERS)
         if self.max_share is not None and after > (most := self._of(known)):
             return f"blast_radius.max_share is {self.max_share:g}, of {known} joined that is {most}: {told}"
         return ""
@@ -95,8 +97,8 @@ def workers_down(history: History) -> frozenset[str]:
     """The workers that faults have down now.
 
     A victim is down while the fault on it is in force: until it is healed, or, for one that does not last, until its
-    effect was probed. One that was seen to die by then stays down until a worker that joins later replaces it, the one
-    lost first before the others.
+    effect was probed. One that was seen to die by then stays down until it joins again, or a worker that joins later
+    replaces it, the one lost first before the others.
     """
     force: dict[str, FaultInjected] = {}
     over: dict[str, int] = {}
@@ -110,22 +112,35 @@ def workers_down(history: History) -> frozenset[str]:
             over[event.injection] = record.seq
     in_force = {node for name, event in force.items() if name not in over for node in event.victims}
     lost: list[str] = []
-    seen: set[str] = set()
+    dead: set[str] = set()
+    ray_node_ids: dict[str, str] = {}
     for record in sorted(history, key=lambda record: record.t_s):
         event = record.event
-        if isinstance(event, NodeJoined) and event.node != "head" and lost:
-            lost.pop(0)
-        elif isinstance(event, (NodeDied, NodeTerminated)) and event.node not in seen:
-            seen.add(event.node)
+        if isinstance(event, NodeJoined) and event.node != "head":
+            if event.node in lost:
+                lost.remove(event.node)
+            elif lost and (event.node in dead or event.node not in ray_node_ids):
+                lost.pop(0)
+            dead.discard(event.node)
+            ray_node_ids[event.node] = event.ray_node_id
+        elif isinstance(event, (NodeDied, NodeTerminated)) and event.node not in dead:
+            if isinstance(event, NodeDied) and ray_node_ids.get(event.node, event.ray_node_id) != event.ray_node_id:
+                continue  # it is back already, under another identity
+            dead.add(event.node)
             if any(_fell(event.node, record, one, over.get(name)) for name, one in force.items()):
                 lost.append(event.node)
-    return frozenset(in_force.union(lost) - {"head"})
+    return frozenset(in_force.union(lost) - NO_WORKERS)
 
 
 def workers_joined(history: History) -> frozenset[str]:
-    """The workers that have joined and that the GCS has not seen die."""
-    joined = {event.node for _, event in history.of(NodeJoined)}
-    return frozenset(joined - {event.node for _, event in history.of(NodeDied)} - {"head"})
+    """The workers that have joined and that the GCS has not seen die since; one that comes back has a new id."""
+    alive: dict[str, str] = {}
+    for record in sorted(history, key=lambda record: record.t_s):
+        if isinstance(record.event, NodeJoined):
+            alive[record.event.ray_node_id] = record.event.node
+        elif isinstance(record.event, NodeDied):
+            alive.pop(record.event.ray_node_id, None)
+    return frozenset(alive.values()) - NO_WORKERS
 
 
 def _fell(node: str, death: Record, event: FaultInjected, over_seq: int | None) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, Literal
 
-from chaos.blast_radius import BlastRadius, workers_down, workers_joined
+from chaos.blast_radius import NO_WORKERS, BlastRadius, workers_down, workers_joined
 from chaos.clock import Clock
 from chaos.cluster import Cluster
 from chaos.errors import ChaosError, ExceptionGroup, InjectionError
@@ -298,7 +298,7 @@ class Nemesis:
 
     def _refusal(self, injection: Injection, victims: tuple[str, ...]) -> str:
         """Why the blast radius does not allow these victims now; empty where it does."""
-        claimed = {node for nodes in self._claimed.values() for node in nodes} - {"head"}
+        claimed = {node for nodes in self._claimed.values() for node in nodes} - NO_WORKERS
         return self._blast_radius.refusal(
             injection,
             victims,
@@ -328,7 +328,7 @@ class Nemesis:
 
     async def _give_up(self, injection: Injection, victims: tuple[str, ...], error: ChaosError) -> None:
         """Records an injection that failed: for want of a target where no victim is there any more."""
-        gone = bool(victims)
+        gone = bool(victims) and victims != ("driver",)  # which is no node: that it ended, no list of nodes can tell
         if gone:
             try:
                 living = {node.node for node in await self._cluster.nodes() if node.state in ("running", "paused")}

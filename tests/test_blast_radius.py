@@ -111,6 +111,37 @@ def test_the_head_is_no_worker() -> None:
     assert workers_joined(History.of_events([*joined("head", "w1", "w2"), died("w1", 4.0)])) == {"w2"}
 
 
+def test_the_driver_is_no_worker() -> None:
+    assert down(hit("i1", 5.0, "driver")) == set()
+    assert down(hit("i1", 5.0, "driver"), *joined("w4", at_s=6.0)) == set()
+    killed = Injection.from_data({"fault": "kill_driver", "at_s": 0, "id": "i1"}, faults.ALL)
+    radius = BlastRadius(max_nodes_down=0, max_share=0.1)
+    assert radius.refusal(killed, ("driver",), down=(), joined=("w1", "w2")) == ""
+
+
+def back(node: str, at_s: float) -> list[Timed]:
+    return [(at_s, NodeJoined(node=node, node_type="gpu", ray_node_id=f"again-{node}", resources={}))]
+
+
+def test_a_worker_that_came_back_is_up_and_may_be_lost_again() -> None:
+    restarted = [hit("i1", 5.0, "w1"), died("w1", 5.5)]
+    assert down(*restarted, probed("i1", 9.0), *back("w1", 8.0)) == set()
+    assert workers_joined(History.of_events([*joined("w1", "w2"), *restarted, *back("w1", 8.0)])) == {"w1", "w2"}
+    again: list[Timed] = [(11.0, NodeDied(node="w1", ray_node_id="again-w1")), probed("i2", 12.0)]
+    assert down(*restarted, *back("w1", 8.0), probed("i1", 9.0), hit("i2", 10.0, "w1"), *again) == {"w1"}
+
+
+def test_a_worker_that_was_back_before_its_death_was_seen_is_up() -> None:
+    events = [hit("i1", 5.0, "w1"), *back("w1", 7.0), died("w1", 7.0), probed("i1", 8.0)]
+    assert down(*events) == set()
+    assert workers_joined(History.of_events([*joined("w1", "w2"), *events])) == {"w1", "w2"}
+
+
+def test_a_worker_that_came_back_replaces_no_other() -> None:
+    killed = [hit("i1", 5.0, "w1", "w2"), died("w1", 5.2), died("w2", 5.5)]
+    assert down(*killed, *back("w2", 8.0), probed("i1", 9.0)) == {"w1"}
+
+
 # -- what is refused when it is due ---------------------------------------------------------------------------
 
 

@@ -294,6 +294,22 @@ async def test_a_target_that_goes_away_while_it_is_being_hit_is_no_target_and_he
     assert not stage.cluster.effects
 
 
+async def test_a_driver_that_could_not_be_killed_did_not_go_away() -> None:
+    stage = Stage({"fault": "kill_driver", "at_s": 0.0})
+    stage.cluster.failing["processes_of"] = InjectionError("the kernel said no")
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=3.0)
+    skipped = stage.one(FaultSkipped)
+    assert (skipped.reason, skipped.detail) == ("failed", "the kernel said no")
+
+
+async def test_the_driver_takes_no_worker_s_place_in_the_blast_radius() -> None:
+    stage = Stage({"fault": "kill_driver", "at_s": 0.0}, kill(at_s=0.0), blast_radius=BlastRadius(max_nodes_down=1))
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=3.0)
+    assert stage.none(FaultSkipped)
+
+
 async def test_whether_the_target_is_there_is_not_guessed() -> None:
     stage = Stage(harm())
 

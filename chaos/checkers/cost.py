@@ -14,10 +14,10 @@ time to be over**,
     probe says was asked for, where that is longer) after the request;
   - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
     completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
-  - for a fault without node victims, or on the head: where the GCS fell silent while it was in force, the moment it
-    answered again, at most the time a head may take to start;
+  - for a fault on the head, or one that ended the head while it was being made: where the GCS fell silent while it was
+    in force, the moment it answered again, at most the time a head may take to start;
 - *recovery* is one update of the autoscaler, plus the baseline's `join_s` for a replacement, plus redoing the longest
-  batch that a victim had begun and never finished.
+  batch that a victim had in hand then: not failed before, its rows not begun anew, and never completed.
 
 An injection that edits the autoscaler's configuration (`config.changed`) slows the job for as long as it is in force,
 like any other. But how the cluster scales is then judged by the configuration in force: for that, each edit and its
@@ -25,8 +25,13 @@ undoing explain only the recovery after it, in which the autoscaler reads and fo
 
 The cost of the faults in a window is the length of the **union** of these intervals inside the window. So it is never
 more than the window, two faults at once do not count twice, and what is left over (the window less its cost) must fit
-`factor x baseline + slack` like a fault-free run's. Losses that no injection explains cost nothing: a node that dies
-unasked is a finding. An injection whose probe saw no effect explains nothing; one whose effect is unknown does.
+`factor x baseline + slack` like a fault-free run's.
+
+A worker is lost to the latest fault on it that was in force, or just over; one that came back may be lost again. It may
+also be lost to a fault on the head: where the target is the head's machine, always; where the fault is on a process
+there (the GCS, the autoscaler), or ended the head while it was being made, only once the GCS had fallen silent or the
+head ended. Losses that no injection explains cost nothing: a node that dies unasked is a finding. An injection whose
+probe saw no effect explains nothing; one whose effect is unknown does.
 No kind of fault is named here.
 """
 
@@ -40,6 +45,7 @@ from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.measure import Span, launches
 from chaos.events import (
     BatchCompleted,
+    BatchFailed,
     BatchInvoked,
     ClusterSampled,
     ConfigChanged,
@@ -50,6 +56,7 @@ from chaos.events import (
     NodeDied,
     NodeJoined,
     NodeLaunchFailed,
+    NodeStarted,
     NodeTerminated,
     NodeView,
 )
@@ -136,27 +143,29 @@ def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
 
 
 def losses(facts: Facts) -> tuple[Loss, ...]:
-    """Workers lost before the cluster was stopped, by time.
+    """Workers lost before the cluster was stopped, by time; one that came back and is lost again is another loss.
 
     None is one the autoscaler retired for idleness, nor an instance killed before it had joined.
     """
-    gone: dict[str, list[Record]] = {}
+    gone: dict[tuple[str, int], list[Record]] = {}
     until_s = facts.watched_to_s
     joined = {event.node for _, event in facts.history.of(NodeJoined)}
     views = _last_views(facts)
-    for record in sorted(facts.history, key=lambda r: r.t_s):
+    for record, life in _ends(facts):
         event = record.event
-        if record.t_s > until_s or not isinstance(event, (NodeDied, NodeTerminated)) or event.node == "head":
+        assert isinstance(event, (NodeDied, NodeTerminated))
+        if record.t_s > until_s or event.node == "head":
             continue
         if isinstance(event, NodeTerminated) and event.cause in ("autoscaler", "down"):
             continue
         killed = isinstance(event, NodeTerminated) and event.cause == "killed"
         if killed and event.node not in joined:
             continue  # an instance that was no worker yet
-        if killed or event.node in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
-            gone.setdefault(event.node, []).append(record)
+        one = (event.node, life)
+        if killed or one in gone or not _was_retired(facts, views.get(event.node, []), record.t_s):
+            gone.setdefault(one, []).append(record)
     found = []
-    for node, records in gone.items():
+    for (node, _), records in gone.items():
         lost_s = records[0].t_s
         instance_s = next((r.t_s for r in records if isinstance(r.event, NodeTerminated)), None)
         died_s = next((r.t_s for r in records if isinstance(r.event, NodeDied)), None)
@@ -167,16 +176,65 @@ def losses(facts: Facts) -> tuple[Loss, ...]:
     return tuple(sorted(found, key=lambda loss: loss.lost_s))
 
 
+def _ends(facts: Facts) -> list[tuple[Record, int]]:
+    """Every end of a node by time, each with which of the node's lives it ended.
+
+    Another life begins when the node's instance starts after an end, or the node joins under another id.
+    """
+    life: dict[str, int] = {}
+    life_of: dict[str, int] = {}
+    id_in: dict[tuple[str, int], str] = {}
+    ended: set[tuple[str, int]] = set()
+    found = []
+    for record in sorted(facts.history, key=lambda r: r.t_s):
+        event = record.event
+        if not isinstance(event, (NodeStarted, NodeJoined, NodeDied, NodeTerminated)):
+            continue
+        now = life.setdefault(event.node, 0)
+        if isinstance(event, NodeStarted):
+            life[event.node] += (event.node, now) in ended
+        elif isinstance(event, NodeJoined):
+            life[event.node] += id_in.get((event.node, now), event.ray_node_id) != event.ray_node_id
+            life_of[event.ray_node_id] = life[event.node]
+            id_in[event.node, life[event.node]] = event.ray_node_id
+        else:
+            which = life_of.get(event.ray_node_id, now) if isinstance(event, NodeDied) else now
+            ended.add((event.node, which))
+            found.append((record, which))
+    return found
+
+
 def _explaining(facts: Facts, node: str, lost_s: float) -> str | None:
     """The latest injection that can have cost this node: on it or on the head, in force or just over."""
     reach_s = facts.cluster.health_check.detection_s + _CLOCK_SLIP_S
     candidates = [
         event
         for _, event in facts.history.of(FaultInjected)
-        if (node in event.victims or "head" in event.victims)
-        and event.applied_s - _CLOCK_SLIP_S <= lost_s <= _in_force_to_s(facts, event) + reach_s
+        if (node in event.victims or _failed_workers(facts, event, lost_s))
+        and event.due_s - _CLOCK_SLIP_S <= lost_s <= _in_force_to_s(facts, event) + reach_s
     ]
     return max(candidates, key=lambda event: event.applied_s).injection if candidates else None
+
+
+def _failed_workers(facts: Facts, event: FaultInjected, lost_s: float) -> bool:
+    """Whether a fault hit the head so that workers may have been lost by then."""
+    if not _hit_head(facts, event):
+        return False
+    if any(asked.injection == event.injection and asked.on_head for asked in facts.asked):
+        return True
+    silent = (r.t_s for r, s in facts.history.of(ClusterSampled, since_s=event.due_s) if not s.reachable)
+    ended = (r.t_s for r, e in facts.history.of(NodeTerminated, since_s=event.due_s) if e.node == "head")
+    return min((*silent, *ended), default=float("inf")) <= lost_s + _CLOCK_SLIP_S
+
+
+def _hit_head(facts: Facts, event: FaultInjected) -> bool:
+    """Whether a fault was on the head, or, without victims, ended it while it was made and had it start again."""
+    if event.victims:
+        return "head" in event.victims
+    to_s = event.applied_s + _SILENCE_SEEN_S
+    ended_s = [r.t_s for r, e in facts.history.of(NodeTerminated, since_s=event.due_s) if e.node == "head"]
+    started_s = [r.t_s for r, e in facts.history.of(NodeStarted, since_s=event.due_s) if e.node == "head"]
+    return any(one_s <= to_s and max(started_s, default=one_s) > one_s for one_s in ended_s)
 
 
 def _in_force_to_s(facts: Facts, event: FaultInjected) -> float:
@@ -201,8 +259,8 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
 
 
 def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:
-    """When the GCS answered again that fell silent by a fault that may have hit it."""
-    if event.victims and "head" not in event.victims:
+    """When the GCS answered again that fell silent by a fault that hit the head."""
+    if not _hit_head(facts, event):
         return []
     samples = in_time(facts.history.of(ClusterSampled, since_s=event.applied_s))
     silent_s = [r.t_s for r, s in samples if not s.reachable and r.t_s <= in_force_to_s + _SILENCE_SEEN_S]
@@ -241,13 +299,18 @@ def _showed_nothing(facts: Facts, injection: str) -> bool:
 
 
 def _unfinished_s(facts: Facts, node: str, at_s: float) -> float:
-    """How long the longest batch had run at a moment that this node had begun and never finished."""
-    done = {(e.op, e.rows, e.started_s) for _, e in facts.history.of(BatchCompleted) if e.node == node}
+    """How long the longest batch had run that this node had in hand at a moment, and did not complete after it."""
+    ended = {event.op for _, event in facts.history.of(BatchCompleted)}
+    ended |= {event.op for record, event in facts.history.of(BatchFailed) if record.t_s <= at_s}
+    begun = [event for _, event in facts.history.of(BatchInvoked) if event.started_s <= at_s]
+    last_s: dict[str, float] = {}
+    for event in begun:
+        last_s[event.rows] = max(event.started_s, last_s.get(event.rows, event.started_s))
     return max(
         (
             at_s - event.started_s
-            for _, event in facts.history.of(BatchInvoked)
-            if event.node == node and event.started_s <= at_s and (event.op, event.rows, event.started_s) not in done
+            for event in begun
+            if event.node == node and event.op not in ended and event.started_s == last_s[event.rows]
         ),
         default=0.0,
     )

@@ -36,11 +36,12 @@ def in_time(events: list[tuple[Record, E]]) -> list[tuple[Record, E]]:
 
 @dataclass(frozen=True)
 class Asked:
-    """One injection of the schedule, as far as a checker must know it."""
+    """One injection of the schedule, as far as a checker must know it; `on_head`: its target is the head's machine."""
 
     injection: str
     fault: str
     may_miss: bool
+    on_head: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,5 +202,7 @@ def _asked(schedule: JsonValue) -> tuple[Asked, ...]:
     for place, item in enumerate(listed, start=1):
         if isinstance(item, dict):
             name = str(item.get("id") or f"i{place}")
-            asked.append(Asked(name, str(item.get("fault", "?")), item.get("may_miss") is True))
+            target = item.get("target")
+            on_head = "head" in (target, target.get("select") if isinstance(target, dict) else None)
+            asked.append(Asked(name, str(item.get("fault", "?")), item.get("may_miss") is True, on_head))
     return tuple(asked)

@@ -14,8 +14,10 @@ from chaos.demand import live_workers, needless, wanted
 from chaos.events import (
     ClusterSampled,
     NodeDied,
+    NodeJoined,
     NodeLaunchFailed,
     NodeLaunching,
+    NodeStarted,
     NodeTerminated,
     NodeTerminating,
 )
@@ -29,7 +31,8 @@ _NEVER_S = float("inf")
 class _Instance:
     """One instance the autoscaler asked for, from its launch (or the run's beginning) to the first sign of its end.
 
-    From `leaving_s` on, a little earlier, it no longer counts against a limit.
+    From `leaving_s` on, a little earlier, it no longer counts against a limit. `away` are the stretches in which it had
+    ended and come back under its name, until the autoscaler has had the time to end what is then too many.
     """
 
     node: str
@@ -38,6 +41,15 @@ class _Instance:
     ended_s: float
     leaving_s: float
     record: Record
+    away: tuple[tuple[float, float], ...] = ()
+
+    def counts_at(self, t_s: float) -> bool:
+        """Whether it counts against a limit at a moment, as far as its end tells."""
+        return t_s < self.leaving_s and not self.is_away(t_s)
+
+    def is_away(self, t_s: float) -> bool:
+        """Whether it had ended for a while."""
+        return any(from_s <= t_s < to_s for from_s, to_s in self.away)
 
 
 class NoOvershoot(Property):
@@ -45,9 +57,10 @@ class NoOvershoot(Property):
 
     Assumes that instances are what Ray's limits are about, so pending, running and paused ones count, and not those on
     their way out: stopping, draining, declared dead, or gone within an update of the autoscaler (a replacement may
-    overlap with what it replaces). Instances that the Cloud made without being asked (a duplicated launch) do not count
-    here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit. Limits are those of the
-    configuration in force; after an edit those before it are allowed for `overshoot_s`.
+    overlap with what it replaces). A node that ended and came back under its name was not asked for again: it counts
+    from `overshoot_s` after its return. Instances that the Cloud made without being asked (a duplicated launch) do not
+    count here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit. Limits are those of
+    the configuration in force; after an edit those before it are allowed for `overshoot_s`.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
     (at most: each shape packed alone). A launch beyond that is surplus until it ends, or demand and workers in use
@@ -127,23 +140,56 @@ def _limits(facts: Facts, at_s: float) -> tuple[int, dict[str, int]]:
 
 
 def _instances(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> dict[str, _Instance]:
-    gone: dict[str, float] = {}
+    absences = _absences(facts)
     grace_s = facts.cluster.update_interval_s + _SAMPLE_LAG_S
-    for record in facts.history:
-        event = record.event
-        if isinstance(event, (NodeDied, NodeTerminating, NodeTerminated, NodeLaunchFailed)) and event.node is not None:
-            gone[event.node] = min(gone.get(event.node, _NEVER_S), record.t_s)
+
+    def one(node: str, node_type: str, from_s: float, record: Record) -> _Instance:
+        ends = absences.get(node, [])
+        ended_s = next((end_s for end_s, back_s in ends if back_s == _NEVER_S), _NEVER_S)
+        away = tuple(
+            (end_s - grace_s, back_s + facts.bounds.overshoot_s) for end_s, back_s in ends if back_s < _NEVER_S
+        )
+        return _Instance(node, node_type, from_s, ended_s, ended_s - grace_s, record, away)
+
     found = {}
     if samples:
         record, first = samples[0]
         types = {view.node: view.node_type for view in first.nodes}
         for node in sorted(first.cloud):
             if node != "head":
-                ended_s = gone.get(node, _NEVER_S)
-                found[node] = _Instance(node, types.get(node, ""), float("-inf"), ended_s, ended_s - grace_s, record)
+                found[node] = one(node, types.get(node, ""), float("-inf"), record)
     for record, launch in in_time(facts.history.of(NodeLaunching)):
-        ended_s = gone.get(launch.node, _NEVER_S)
-        found[launch.node] = _Instance(launch.node, launch.node_type, record.t_s, ended_s, ended_s - grace_s, record)
+        found[launch.node] = one(launch.node, launch.node_type, record.t_s, record)
+    return found
+
+
+def _absences(facts: Facts) -> dict[str, list[tuple[float, float]]]:
+    """When each node first showed an end, and when it was back, if ever; what the autoscaler ends stays ended."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    ray_node_ids: dict[str, str] = {}
+    crashed: set[str] = set()
+    for record in sorted(facts.history, key=lambda record: record.t_s):
+        event = record.event
+        if isinstance(event, (NodeStarted, NodeJoined)):
+            again = isinstance(event, NodeStarted)
+            if isinstance(event, NodeJoined):
+                again = ray_node_ids.get(event.node, event.ray_node_id) != event.ray_node_id
+                ray_node_ids[event.node] = event.ray_node_id
+            if again and event.node in crashed:
+                crashed.discard(event.node)
+                found[event.node][-1] = (found[event.node][-1][0], record.t_s)
+        elif (
+            isinstance(event, (NodeDied, NodeTerminating, NodeTerminated, NodeLaunchFailed)) and event.node is not None
+        ):
+            if isinstance(event, NodeDied) and ray_node_ids.get(event.node, event.ray_node_id) != event.ray_node_id:
+                continue  # it is back already, under another id
+            ends = found.setdefault(event.node, [])
+            if not ends or ends[-1][1] < _NEVER_S:
+                ends.append((record.t_s, _NEVER_S))
+                if isinstance(event, (NodeDied, NodeTerminated)):
+                    crashed.add(event.node)
+            elif isinstance(event, NodeTerminating):
+                crashed.discard(event.node)
     return found
 
 
@@ -152,7 +198,7 @@ def _counted(sample: ClusterSampled, at_s: float, instances: dict[str, _Instance
     return [
         instances[node]
         for node, state in sorted(sample.cloud.items())
-        if state != "stopping" and node in instances and node not in draining and at_s < instances[node].leaving_s
+        if state != "stopping" and node in instances and node not in draining and instances[node].counts_at(at_s)
     ]
 
 
@@ -191,13 +237,13 @@ def _surplus_launches(
 def _launched_at(launch: _Instance, instances: dict[str, _Instance]) -> int:
     """How many instances there were with this launch, without those on their way out and later ones of its moment."""
     return sum(
-        (one.from_s, one.node) <= (launch.from_s, launch.node) and launch.from_s < one.leaving_s
+        (one.from_s, one.node) <= (launch.from_s, launch.node) and one.counts_at(launch.from_s)
         for one in instances.values()
     )
 
 
 def _there_at(at_s: float, instances: dict[str, _Instance]) -> int:
-    return sum(one.from_s <= at_s < one.ended_s for one in instances.values())
+    return sum(one.from_s <= at_s < one.ended_s and not one.is_away(at_s) for one in instances.values())
 
 
 def _surplus_idle(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple[float, str, list[Record]]]:

@@ -71,8 +71,8 @@ def _lane(node: str, life: Life, end_s: float) -> Lane:
         node=node,
         node_type=life.node_type,
         spans=tuple(spans),
-        launched_s=life.launched_s,
-        joined_s=life.joined_s,
+        launched_s=life.first.launched_s,
+        joined_s=life.first.joined_s,
         ended_s=life.terminated_s if life.terminated_s is not None else life.died_s,
         cause=life.cause or ("died" if life.died_s is not None else ""),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +12,17 @@ from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
 from chaos.checkers.facts import Facts, facts_of
 from chaos.events import (
     BatchCompleted,
+    BatchFailed,
     BatchInvoked,
     ClusterSampled,
     DriverRestarted,
+    NodeDied,
+    NodeJoined,
     NodeStarted,
     NodeTerminated,
 )
 from chaos.history import History
-from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers
+from tests.checkers.histories import BASELINE, CLUSTER, Story, Timed, Worker, fault, four_workers, opened
 
 RECOVERY_S = CLUSTER.update_interval_s + BASELINE.join_s
 
@@ -73,6 +78,16 @@ def test_a_victim_that_lives_costs_the_batch_its_process_lost() -> None:
     assert only(story).to_s == pytest.approx(20.0 + RECOVERY_S)
 
 
+def test_a_batch_that_failed_or_was_begun_anew_is_not_redone_for_a_later_fault() -> None:
+    begun = (12.0, BatchInvoked(op="op9", node="w1", rows="4-7", started_s=12.0))
+    failed = (13.0, BatchFailed(op="op9", node="w1", rows="4-7", started_s=12.0, error="out of memory"))
+    assert only(Story(more=[begun, failed, *fault("i1", 20.0, victims=("w1",))])).to_s == 20.0 + RECOVERY_S
+    anew = (14.0, BatchInvoked(op="op10", node="w2", rows="4-7", started_s=14.0))
+    assert only(Story(more=[begun, anew, *fault("i1", 20.0, victims=("w1",))])).to_s == 20.0 + RECOVERY_S
+    after = (21.0, BatchInvoked(op="op10", node="w2", rows="4-7", started_s=21.0))
+    assert only(Story(more=[begun, after, *fault("i1", 20.0, victims=("w1",))])).to_s == 28.0 + RECOVERY_S
+
+
 def test_a_node_that_dies_unasked_costs_nothing() -> None:
     story = killed(dead_s=21.0)
     story.more = fault("i1", 19.9, victims=("w2",))
@@ -86,6 +101,27 @@ def test_a_node_the_autoscaler_retired_is_no_loss() -> None:
     assert losses(facts(story)) == ()
 
 
+def joined_again(at_s: float) -> Timed:
+    return at_s, NodeJoined(node="w1", node_type="gpu", ray_node_id="again", resources={})
+
+
+def test_a_node_that_came_back_may_be_lost_again() -> None:
+    again = [joined_again(26.0), (35.0, NodeDied(node="w1", ray_node_id="again"))]
+    story = killed(dead_s=21.0)
+    story.more += [(22.0, NodeStarted(node="w1", node_type="gpu", instance="i")), *again]
+    story.more += fault("i2", 34.0, victims=("w1",))
+    first, second = losses(facts(story))
+    assert (first.lost_s, first.dead_s, first.injection) == (20.0, 21.0, "i1")
+    assert (second.lost_s, second.dead_s, second.injection) == (35.0, 35.0, "i2")
+
+
+def test_a_node_that_was_back_before_its_death_was_seen_is_lost_once() -> None:
+    story = killed(dead_s=22.5)
+    story.more += [(21.0, NodeStarted(node="w1", node_type="gpu", instance="i")), joined_again(22.0)]
+    (loss,) = losses(facts(story))
+    assert (loss.lost_s, loss.dead_s) == (20.0, 22.5)
+
+
 def test_an_instance_killed_before_it_joined_is_no_loss() -> None:
     killed = (20.0, NodeTerminated(node="w9", cause="killed"))
     assert losses(facts(Story(more=[(10.0, NodeStarted(node="w9", node_type="gpu", instance="i-9")), killed]))) == ()
@@ -94,11 +130,54 @@ def test_an_instance_killed_before_it_joined_is_no_loss() -> None:
     ]
 
 
+def silenced(story: Story, from_s: float, to_s: float) -> Facts:
+    """The facts of a story whose GCS does not answer between these times."""
+    found = facts_of(
+        History.of_events(
+            (
+                t_s,
+                ClusterSampled(reachable=False)
+                if isinstance(event, ClusterSampled) and from_s <= t_s < to_s
+                else event,
+            )
+            for t_s, event in story.events()
+        )
+    )
+    assert isinstance(found, Facts)
+    return found
+
+
+def head_restarted(at_s: float) -> list[Timed]:
+    return [
+        (at_s, NodeTerminated(node="head", cause="killed")),
+        (at_s + 0.5, NodeStarted(node="head", node_type="head", instance="head")),
+    ]
+
+
 def test_a_node_lost_while_the_head_suffers_is_explained() -> None:
     story = killed(dead_s=21.0)
     story.more = fault("i1", 18.0, victims=("head",), heal_due_s=22.0)
+    story.opening = opened(injections=[{"fault": "toy", "id": "i1", "at_s": 5.0, "target": "head"}])
     assert only(story).to_s == pytest.approx(22.1 + RECOVERY_S)
     assert losses(facts(story))[0].injection == "i1"
+
+
+def test_a_fault_on_what_runs_on_the_head_explains_a_lost_node_only_once_the_gcs_is_missed() -> None:
+    story = killed(dead_s=21.0)
+    story.more = fault("i1", 18.0, victims=("head",), heal_due_s=22.0)
+    assert losses(facts(story))[0].injection is None
+    assert losses(silenced(story, 19.0, 23.0))[0].injection == "i1"
+    assert losses(silenced(story, 21.0, 23.0))[0].injection is None
+    story.more += head_restarted(19.0)
+    assert losses(facts(story))[0].injection == "i1"
+
+
+def test_a_restart_of_the_head_explains_the_nodes_lost_to_it() -> None:
+    story = killed(dead_s=21.0)
+    story.more = [*fault("i1", 19.5), *head_restarted(19.6)]
+    assert losses(facts(story))[0].injection == "i1"
+    story.more = fault("i1", 19.5)
+    assert losses(silenced(story, 19.0, 23.0))[0].injection is None
 
 
 @pytest.mark.parametrize(("join_s", "end_s"), [(8.0, 8.0), (20.0, 20.0), (35.0, 4.0 + 4.0 + 15.0)])
@@ -140,20 +219,20 @@ def test_the_cost_of_a_window_is_the_union_inside_it(
 
 
 def test_a_gcs_that_fell_silent_is_waited_for_but_not_for_ever() -> None:
-    def silent_to(to_s: float, *, victims: tuple[str, ...] = ()) -> float:
-        events = [
-            (t_s, ClusterSampled(reachable=False) if isinstance(event, ClusterSampled) and 16 <= t_s < to_s else event)
-            for t_s, event in Story(more=fault("i1", 15.0, victims=victims)).events()
-        ]
-        facts = facts_of(History.of_events(events))
-        assert isinstance(facts, Facts)
-        return explained(facts)[0].to_s
+    def silent_to(to_s: float, *, victims: tuple[str, ...] = (), more: Sequence[Timed] = ()) -> float:
+        return explained(silenced(Story(more=[*fault("i1", 15.0, victims=victims), *more]), 16.0, to_s))[0].to_s
 
-    recovery_s = CLUSTER.update_interval_s + BASELINE.join_s
-    assert silent_to(25.0) == 25.0 + recovery_s
-    assert silent_to(25.0, victims=("head",)) == 25.0 + recovery_s
-    assert silent_to(25.0, victims=("w1",)) == 15.0 + recovery_s
-    assert silent_to(1000.0) == 15.0 + CLUSTER.start_limit_s + recovery_s
+    assert silent_to(25.0, victims=("head",)) == 25.0 + RECOVERY_S
+    assert silent_to(25.0, more=head_restarted(15.1)) == 25.0 + RECOVERY_S
+    assert silent_to(25.0, victims=("w1",)) == 15.0 + RECOVERY_S
+    assert silent_to(1000.0, victims=("head",)) == 15.0 + CLUSTER.start_limit_s + RECOVERY_S
+
+
+def test_a_fault_on_launches_or_the_cloud_does_not_explain_a_silent_gcs() -> None:
+    story = Story(more=fault("i1", 15.0))
+    assert explained(silenced(story, 16.0, 25.0))[0].to_s == 15.0 + RECOVERY_S
+    story.more += head_restarted(30.0)
+    assert explained(silenced(story, 16.0, 25.0))[0].to_s == 15.0 + RECOVERY_S
 
 
 def restarted_driver(*, first_batch_s: float | None) -> Story:

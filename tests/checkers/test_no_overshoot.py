@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.cluster_spec import NodeType
-from chaos.events import ClusterSampled
+from chaos.events import ClusterSampled, NodeDied, NodeJoined
 from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, opened, waiting
 
 
@@ -25,6 +25,23 @@ def test_a_replacement_may_overlap_with_the_node_it_replaces() -> None:
     story = Story(workers=[*four_workers()[:3], dying, Worker("w5", 20.0, 24.0)])
     story.more = fault("i1", 19.0, victims=("w4",))
     assert judged("no_overshoot", story).verdict == "pass"
+
+
+def restarted(extra: Worker) -> Story:
+    """w4 is seen dead at 12 s and is back at 14 s, though its instance was there all the while."""
+    story = Story(workers=[*four_workers(), extra])
+    story.more = [
+        *fault("i1", 11.0, victims=("w4",)),
+        (12.0, NodeDied(node="w4", ray_node_id="id-w4")),
+        (14.0, NodeJoined(node="w4", node_type="gpu", ray_node_id="again", resources=NODE)),
+    ]
+    return story
+
+
+def test_a_node_that_came_back_counts_again_once_its_replacement_could_be_ended() -> None:
+    verdict = judged("no_overshoot", restarted(Worker("w5", 13.0, 17.0)))
+    assert (verdict.verdict, verdict.measured, verdict.bound) == ("fail", 5.0, 4.0)
+    assert judged("no_overshoot", restarted(Worker("w5", 13.0, 17.0, gone_s=22.0))).verdict == "pass"
 
 
 def test_an_instance_nobody_asked_for_is_no_overshoot() -> None:

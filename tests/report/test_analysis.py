@@ -57,6 +57,30 @@ def test_a_killed_node_is_lost_until_the_gcs_knows() -> None:
     ) == [("pending", 1, 2), ("booting", 2, 3), ("up", 3, 5), ("lost", 5, 7)]
 
 
+BACK = NodeJoined(node="w1", node_type="gpu", ray_node_id="2", resources={"GPU": 1.0})
+UP: tuple[tuple[float, Event], ...] = ((1, LAUNCHING), (2, STARTED), (3, JOINED))
+BEFORE = [("pending", 1, 2), ("booting", 2, 3), ("up", 3, 5)]
+
+
+def test_a_node_that_comes_back_lives_again() -> None:
+    killed, dead = NodeTerminated(node="w1", cause="killed"), NodeDied(node="w1", ray_node_id="1")
+    assert _life(*UP, (5, killed), (6, STARTED), (7, BACK)) == [*BEFORE, ("booting", 6, 7), ("up", 7, 9)]
+    assert _life(*UP, (5, dead), (7, BACK)) == [*BEFORE, ("lost", 5, 7), ("up", 7, 9)]
+    again = NodeDied(node="w1", ray_node_id="2")
+    assert _life(*UP, (5, dead), (7, BACK), (8, again)) == [*BEFORE, ("lost", 5, 7), ("up", 7, 8), ("lost", 8, 9)]
+
+
+def test_a_node_seen_dead_after_it_came_back_is_up() -> None:
+    dead = NodeDied(node="w1", ray_node_id="1")
+    assert _life(*UP, (5, BACK), (5, dead)) == [*BEFORE[:2], ("up", 3, 9)]
+    assert _life(*UP, (5, NodeTerminated(node="w1", cause="killed")), (6, STARTED), (6.5, dead), (7, BACK)) == [
+        *BEFORE,
+        ("lost", 5, 6),
+        ("booting", 6, 7),
+        ("up", 7, 9),
+    ]
+
+
 def test_a_node_the_gcs_buried_is_lost_until_the_cloud_ends_it() -> None:
     died, gone = NodeDied(node="w1", ray_node_id="1"), NodeTerminated(node="w1", cause="autoscaler")
     assert _life((3, JOINED), (5, died), (6, gone)) == [("up", 3, 5), ("lost", 5, 6)]
