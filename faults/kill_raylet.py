@@ -14,6 +14,7 @@ class KillsServer(KillsProcesses):
     """SIGKILL to the one process of each victim that its node cannot live without."""
 
     effect_within_s: ClassVar[float] = 60.0
+    ends_nodes: ClassVar[bool] = True
     role: ClassVar[str]
 
     def means(self, process: NodeProcess) -> bool:
