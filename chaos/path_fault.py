@@ -125,9 +125,15 @@ class ShareFault(PathFault, ABC):
 
     percent: float = Field(gt=0.0, le=100.0)
 
-    # Enough that some are hit, and few enough that the probe takes about a second.
+    # Enough that some are hit, within half of the time the probe has, and of what a short harm lasts.
     _wanted_hits: ClassVar[float] = 20.0
-    _packets: ClassVar[tuple[int, int]] = (200, 1000)
+    _packets: ClassVar[tuple[int, int]] = (200, 5000)
+    _packets_of_a_short_harm: ClassVar[int] = 1000
+    # With fewer to be expected, what is seen may be too few to tell.
+    _telling_hits: ClassVar[float] = 10.0
+    # Less of what was asked for is not it; fewer hits may be strays.
+    _least_share: ClassVar[float] = 1 / 3
+    _least_hits: ClassVar[int] = 3
     _interval_ms: ClassVar[float] = 1.0
     # So far from the expected count is chance once in some two thousand looks.
     _deviations: ClassVar[float] = 3.5
@@ -143,6 +149,9 @@ class ShareFault(PathFault, ABC):
     async def sampled(self, site: Site, path: Path) -> PathSample:
         """Enough packets for the share to show; right before the injection, which they make late, as few as will do."""
         least, most = self._packets
+        if site.duration_s is not None:
+            half = math.floor(site.duration_s * 1000.0 / self._interval_ms / 2)
+            most = min(most, max(self._packets_of_a_short_harm, half))
         packets = min(most, max(least, math.ceil(self._wanted_hits * 100.0 / self.percent)))
         return await self.sample_path(
             site,
@@ -169,9 +178,12 @@ class ShareFault(PathFault, ABC):
             return self._saw("unknown", "there is no path to count packets on")
         path, seen = min(samples.items(), key=lambda item: self._percent(item[1]) - site.before[item[0]])
         added = self._percent(seen) - site.before[path]
-        bit = added > 0.0 and added >= self.percent - self._deviations * self._deviation(seen)
+        enough = max(self._least_share * self.percent, self.percent - self._deviations * self._deviation(seen))
+        bit = added >= enough and self.changed(seen) >= self._least_hits
         means = await means_of(site)
         detail = f"{self.changed(seen)} of {self.seen_of(seen)} packets, {named(path)}{means}"
+        if not bit and self.percent / 100.0 * self.seen_of(seen) < self._telling_hits:
+            return self._saw("unknown", f"{detail}: too few to tell", added)
         return self._saw("took_effect" if bit else "no_effect", detail, added)
 
     async def probe_healed(self, site: Site) -> Effect:

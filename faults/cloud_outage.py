@@ -54,7 +54,7 @@ class CloudOutage(Fault):
             return Effect(outcome="unknown", detail="Ray has not called the API yet")
         if self.mode == "slow":
             detail = f"{harmed} calls were answered late"
-            return Effect(outcome="took_effect", detail=detail, asked=self.delay_s, measured=self.delay_s, unit="s")
+            return Effect(outcome="took_effect", detail=detail, asked=self.delay_s, unit="s")
         said = any(
             event.about in ("error", "no_state", "launch_failed")
             for _, event in site.history.of(AutoscalerLogged, since_s=site.injected_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import ClassVar
 
 from pydantic import Field
@@ -11,6 +12,7 @@ from chaos.events import NodeTerminated, NodeTerminating
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import TerminationFault
 
+_OWN_SHARE = 0.75  # of the median of those before: so much of it any end takes
 _RECORDING_S = 0.05  # the Cloud accepts a termination a moment before it records it
 
 
@@ -33,17 +35,25 @@ class DelayTerminate(Fault):
         await site.cluster.fault_answers(harm, effect_id=site.effect_id, lease_s=site.lease_s)
 
     async def probe(self, site: Site) -> Effect:
-        """Looks for an instance that was gone no sooner than `delay_s` after the autoscaler had asked for its end."""
-        gone = {event.node: record.t_s for record, event in site.history.of(NodeTerminated, since_s=site.injected_s)}
-        asked = site.history.of(NodeTerminating, since_s=site.injected_s)
-        waited = [gone[event.node] - record.t_s for record, event in asked if event.node in gone]
-        late = [waited_s for waited_s in waited if waited_s >= self.delay_s - _RECORDING_S]
+        """Looks for an instance that was gone later than its own time and `delay_s` after its end was asked for.
+
+        Its own time is what ends took before the injection; where there were none, `delay_s` has to do.
+        """
+        gone = {event.node: record.t_s for record, event in site.history.of(NodeTerminated)}
+        asked = {event.node: record.t_s for record, event in reversed(site.history.of(NodeTerminating))}
+        waited = {node: gone[node] - asked_s for node, asked_s in asked.items() if node in gone}
+        until_s = site.injected_s + (site.duration_s or site.lease_s)
+        asked_since = [node for node, asked_s in asked.items() if site.injected_s <= asked_s <= until_s]
+        before = [waited_s for node, waited_s in waited.items() if gone[node] < site.injected_s]
+        own_s = _OWN_SHARE * median(before) if before else 0.0
+        enough_s = self.delay_s + own_s - _RECORDING_S
+        late = [waited[node] for node in asked_since if waited.get(node, 0.0) >= enough_s]
         if not late:
-            detail = f"{len(asked)} terminations were asked for, none has ended late"
+            detail = f"{len(asked_since)} terminations were asked for, none has ended late"
             return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")
         return Effect(
             outcome="took_effect",
-            detail=f"{len(late)} of {len(asked)} instances ended late",
+            detail=f"{len(late)} of {len(asked_since)} instances ended late",
             asked=self.delay_s,
             measured=round(max(late), 3),
             unit="s",

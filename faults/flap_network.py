@@ -15,6 +15,7 @@ _PACKETS = 100
 _PATIENCE_MS = 100.0
 # One look takes no longer than that; of a slower flapping it sees a part.
 _MOST_S = 3.0
+_LEAST = 0.5  # so much of what is to be lost must be lost
 _UNIT = "%"
 
 
@@ -42,17 +43,21 @@ class FlapNetwork(PathFault):
         )
 
     async def probe(self, site: Site) -> Effect:
-        """Sends packets through a period: some are lost and, where the period is not too long to see it, some come."""
+        """Sends packets through a period: about as many are lost as are to be, and some come.
+
+        Of a period that is too long for one look, all may be lost.
+        """
         samples = await self.sample_all(site, await self.paths(site))
         if not samples:
             return Effect(outcome="unknown", detail="there is no path to send packets along")
         whole = self.down_s + self.up_s <= _MOST_S
-        bit = all(seen.lost and (seen.arrived or not whole) for seen in samples.values())
+        share = self.down_s / (self.down_s + self.up_s)
+        bit = all(seen.lost >= _LEAST * share * seen.sent and (seen.arrived or not whole) for seen in samples.values())
         lost = sum(seen.lost for seen in samples.values()) / sum(seen.sent for seen in samples.values())
         return Effect(
             outcome="took_effect" if bit else "no_effect",
             detail=f"packets lost through {'a period' if whole else 'part of a period'}{await means_of(site)}",
-            asked=round(100.0 * self.down_s / (self.down_s + self.up_s), 1) if whole else None,
+            asked=round(100.0 * share, 1) if whole else None,
             measured=round(100.0 * lost, 1),
             unit=_UNIT,
         )

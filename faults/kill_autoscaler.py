@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from chaos.cluster import EndsProcesses, SignalsProcesses, UndoesEffects
-from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.errors import InjectionError
+from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import EndedProcess
 
 
@@ -21,8 +22,22 @@ class KillAutoscaler(Fault):
 
     restart: bool = True
 
+    async def measure_before(self, site: Site) -> Readings:
+        """How many monitors the head has."""
+        monitors, _ = await self._count(site)
+        return {("head",): float(monitors)}
+
     async def inject(self, site: Site) -> None:
-        """Ends it."""
+        """Ends it.
+
+        Raises:
+            InjectionError: the head has no monitor.
+        """
+        if not site.before.get(("head",)):
+            raise InjectionError(
+                "the head has no monitor to end: another kill_autoscaler holds it, or ended it with restart: false; "
+                "leave one of them out, or let them not overlap"
+            )
         assert isinstance(site.cluster, EndsProcesses)
         end = EndedProcess(role="monitor", restart=self.restart)
         await site.cluster.end_process("head", end, effect_id=site.effect_for("head"), lease_s=site.lease_s)

@@ -11,12 +11,13 @@ from faults.kill_worker_process import KillsProcesses
 
 
 class KillGcs(KillsProcesses):
-    """SIGKILL to the GCS server. Without storage that outlives it the head goes down with it, and with that the job."""
+    """SIGKILL to the GCS server. The head goes down with it, whatever storage it has, and with that the job."""
 
     name: ClassVar[str] = "kill_gcs"
     summary: ClassVar[str] = "SIGKILL to the GCS server, which takes the head down"
     acts_on: ClassVar[ActsOn] = "head"
     effect_within_s: ClassVar[float] = 30.0
+    ends_nodes: ClassVar[bool] = True
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
 
     def hits(self, selected: str | None) -> frozenset[Mainstay]:  # noqa: ARG002 -- there is one GCS

@@ -15,6 +15,7 @@ class KillsServer(KillsProcesses):
 
     effect_within_s: ClassVar[float] = 60.0
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ("head",)
+    ends_nodes: ClassVar[bool] = True
     role: ClassVar[str]
 
     def means(self, process: NodeProcess) -> bool:

@@ -15,10 +15,14 @@ IDLE = "ray::IDLE"
 
 
 class KillsProcesses(Fault):
-    """SIGKILL to the processes of each victim that the fault means, as long as they are those seen right before."""
+    """SIGKILL to the processes of each victim that the fault means, as long as they are those seen right before.
+
+    Unless the fault `ends_nodes`, processes that went with their node prove nothing.
+    """
 
     needs: ClassVar[tuple[type, ...]] = (SignalsProcesses,)
     lasts: ClassVar[bool] = False
+    ends_nodes: ClassVar[bool] = False
 
     @abstractmethod
     def means(self, process: NodeProcess) -> bool:
@@ -62,17 +66,24 @@ class KillsProcesses(Fault):
             raise InjectionError("; ".join(refusals))
 
     async def probe(self, site: Site) -> Effect:
-        """Reads from the kernel whether each of them is gone, while its node still runs."""
+        """Reads from the kernel whether each of them is gone, while its node still runs, or as its node went down."""
         assert isinstance(site.cluster, SignalsProcesses)
-        left, others = 0, 0
+        running = {node.node for node in await site.cluster.nodes() if node.state in ("running", "paused")}
+        counted, left, others = 0, 0, 0
         for victim in site.victims:
-            living = await site.cluster.processes_of(await _node(site, victim))
+            node = await _node(site, victim)
+            if node not in running and not self.ends_nodes:
+                continue
+            living = await site.cluster.processes_of(node)
             before = {(pid, ticks) for (owner, pid, _), ticks in site.before.items() if owner == victim}
+            counted += len(before)
             left += sum((str(process.pid), float(process.started_ticks)) in before for process in living)
             others += len(living)
-        hit = len(site.before) - left
+        hit = counted - left
+        if site.before and not counted:
+            return self._saw(site, 0, "their nodes have ended with them", gone=False)
         if left or not hit:
-            return self._saw(site, hit, f"{left} of {len(site.before)} processes are still there", gone=False)
+            return self._saw(site, hit, f"{left} of {counted} processes are still there", gone=False)
         titles = ", ".join(sorted({_called(title) for _, _, title in site.before}))
         return self._saw(site, hit, f"{titles}: gone; {others} other processes on the node", gone=True)
 

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from chaos.cluster import SignalsProcesses, UndoesEffects
-from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import Role
 
 
@@ -22,6 +22,16 @@ class StopsProcesses(Fault):
     def stops(self) -> Role:
         """The role of the processes it stops."""
 
+    async def measure_before(self, site: Site) -> Readings:
+        """The start of each process to stop, by victim and PID."""
+        assert isinstance(site.cluster, SignalsProcesses)
+        return {
+            (victim, str(process.pid)): float(process.started_ticks)
+            for victim in site.victims
+            for process in await site.cluster.processes_of(victim)
+            if process.role == self.stops
+        }
+
     async def inject(self, site: Site) -> None:
         """Stops them."""
         assert isinstance(site.cluster, SignalsProcesses)
@@ -31,14 +41,18 @@ class StopsProcesses(Fault):
             )
 
     async def probe(self, site: Site) -> Effect:
-        """Reads from the kernel whether they are stopped."""
-        stopped, there = await self._count(site)
-        if not there:
+        """Reads from the kernel whether all are stopped that were there right before, and have not ended since."""
+        if not site.before:
             return Effect(outcome="no_effect", detail=f"no process of role {self.stops} runs there")
-        if not stopped:
-            return Effect(outcome="unknown", detail=f"none of {there} processes of role {self.stops} is stopped")
-        detail = f"{stopped} of {there} processes of role {self.stops} are stopped"
-        return Effect(outcome="took_effect", detail=detail, measured=float(stopped), unit="processes")
+        stopped, there = await self._count(site, only=site.before)
+        if not there:
+            return Effect(outcome="unknown", detail=f"every process of role {self.stops} there was has ended")
+        return Effect(
+            outcome="took_effect" if stopped == there else "unknown",
+            detail=f"{stopped} of {there} processes of role {self.stops} are stopped",
+            measured=float(stopped),
+            unit="processes",
+        )
 
     async def probe_healed(self, site: Site) -> Effect:
         """Reads from the kernel whether one of them is still stopped, unless another injection holds it."""
@@ -49,13 +63,15 @@ class StopsProcesses(Fault):
             return Effect(outcome="took_effect", detail=detail)
         return Effect(outcome="no_effect", detail=f"no process of role {self.stops} is stopped by us")
 
-    async def _count(self, site: Site) -> tuple[int, int]:
+    async def _count(self, site: Site, *, only: Readings | None = None) -> tuple[int, int]:
+        """How many processes of the role are stopped, and how many there are, of `only` those where given."""
         assert isinstance(site.cluster, SignalsProcesses)
         ours = [
             process
             for victim in site.victims
             for process in await site.cluster.processes_of(victim)
             if process.role == self.stops
+            and (only is None or only.get((victim, str(process.pid))) == float(process.started_ticks))
         ]
         return sum(process.stopped for process in ours), len(ours)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from chaos.cluster import GivesNotice, UndoesEffects
+from chaos.errors import InjectionError
 from chaos.events import ClusterSampled, NodeDied, NodeTerminated
 from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 from chaos.harm import EndingNode
@@ -21,19 +22,32 @@ class TellsNodes(Fault):
     told_by: ClassVar[Literal["drain_notice", "sigterm"]]
 
     async def inject(self, site: Site) -> None:
-        """Tells the victims."""
+        """Tells the victims; one that has gone before is passed over.
+
+        Raises:
+            InjectionError: not one of them could be told.
+        """
         assert isinstance(site.cluster, GivesNotice)
         notice_s = site.duration_s or site.lease_s
+        ending = EndingNode(told_by=self.told_by, notice_s=notice_s)
+        refusals = []
         for victim in site.victims:
-            await site.cluster.give_notice(
-                victim,
-                EndingNode(told_by=self.told_by, notice_s=notice_s),
-                effect_id=site.effect_for(victim),
-                lease_s=site.lease_s,
-            )
+            try:
+                await site.cluster.give_notice(victim, ending, effect_id=site.effect_for(victim), lease_s=site.lease_s)
+            except InjectionError as error:
+                refusals.append(error)
+        if len(refusals) == len(site.victims):
+            raise InjectionError("; ".join(str(error) for error in refusals)) from refusals[-1]
 
     async def probe(self, site: Site) -> Effect:
-        """Asks the history whether the GCS saw each victim drain, or die, since it was told."""
+        """Asks the history whether the GCS saw each victim drain, or die, since it was told.
+
+        One that had gone before is no hit.
+        """
+        ended_s = {event.node: r.t_s for r, event in site.history.of(NodeTerminated)}
+        told = [victim for victim in site.victims if ended_s.get(victim, site.injected_s) >= site.injected_s]
+        if not told:
+            return Effect(outcome="no_effect", detail=f"every victim had gone before: {', '.join(site.victims)}")
         drained_s: dict[str, float] = {}
         for record, sample in site.history.of(ClusterSampled, since_s=site.injected_s):
             for view in sample.nodes:
@@ -41,12 +55,12 @@ class TellsNodes(Fault):
                     drained_s.setdefault(view.node, record.t_s)
         died_s = {event.node: r.t_s for r, event in site.history.of(NodeDied, since_s=site.injected_s)}
         seen_s = {**died_s, **drained_s}
-        if waiting := [victim for victim in site.victims if victim not in seen_s]:
+        if waiting := [victim for victim in told if victim not in seen_s]:
             return Effect(outcome="unknown", detail=f"the GCS has seen {', '.join(waiting)} neither drain nor die")
-        drained = [victim for victim in site.victims if victim in drained_s]
-        told = f"the GCS saw {', '.join(drained)} drain" if drained else "the GCS saw every victim die, none drain"
-        latest_s = max(seen_s[victim] for victim in site.victims) - site.injected_s
-        return Effect(outcome="took_effect", detail=told, measured=round(latest_s, 3), unit="s")
+        drained = [victim for victim in told if victim in drained_s]
+        detail = f"the GCS saw {', '.join(drained)} drain" if drained else "the GCS saw every victim die, none drain"
+        latest_s = max(seen_s[victim] for victim in told) - site.injected_s
+        return Effect(outcome="took_effect", detail=detail, measured=round(latest_s, 3), unit="s")
 
     async def probe_healed(self, site: Site) -> Effect:
         """Looks whether each victim has ended: nothing takes such a notice back."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from chaos.cluster import PathSample, ShapesNetworks
+from chaos.events import NodeDied, NodeTerminated
 from chaos.fault import Effect, Readings, Site
 from chaos.harm import Direction, NetworkShape
 from chaos.path_fault import Path, PathFault, Peers, living, means_of, peers_of
 
 _MOSTLY = 0.5
+_NODE = re.compile(r"head|w[1-9][0-9]*")
 
 
 class ResetConnections(PathFault):
@@ -37,15 +40,20 @@ class ResetConnections(PathFault):
     async def probe(self, site: Site) -> Effect:
         """Looks at the victims' kernels: of the connections there were, most are gone.
 
-        One that says nothing lasts where the kernel cannot end it by itself.
+        One whose end died since does not count. One that says nothing lasts where the kernel cannot end it by itself.
         """
         if not site.before:
             return Effect(outcome="unknown", detail="there was no connection to break")
-        gone = len(site.before.keys() - await self._connections(site))
+        left = await self._connections(site)
+        here = set(await living(site)) - _died(site)
+        counted = {key for key in site.before if key[0] in here and (key[1] in here or not _NODE.fullmatch(key[1]))}
+        if not counted:
+            return Effect(outcome="unknown", detail="of every connection there was, an end has died")
+        gone = len(counted - left)
         return Effect(
-            outcome="took_effect" if gone > _MOSTLY * len(site.before) else "no_effect",
-            detail=f"{gone} of {len(site.before)} connections are gone{await means_of(site)}",
-            asked=float(len(site.before)),
+            outcome="took_effect" if gone > _MOSTLY * len(counted) else "no_effect",
+            detail=f"{gone} of {len(counted)} connections are gone{await means_of(site)}",
+            asked=float(len(counted)),
             measured=float(gone),
             unit="connections",
         )
@@ -76,3 +84,9 @@ class ResetConnections(PathFault):
                 and (not self.ports or {item.own_port, item.peer_port} & set(self.ports))
             }
         return found
+
+
+def _died(site: Site) -> set[str]:
+    """The nodes that ended since the injection, whatever became of them then."""
+    dead = {event.node for _, event in site.history.of(NodeDied, since_s=site.injected_s)}
+    return dead | {event.node for _, event in site.history.of(NodeTerminated, since_s=site.injected_s)}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from chaos.cluster import FaultsAnswers, UndoesEffects
-from chaos.events import ClusterSampled
+from chaos.errors import InjectionError
+from chaos.events import NodeTerminated
 from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 from chaos.harm import Omission
+from faults.omit_from_listing import omitted_since_s, samples_around
 
 
 class VanishNode(Fault):
@@ -22,26 +24,42 @@ class VanishNode(Fault):
     effect_within_s: ClassVar[float] = 15.0
 
     async def inject(self, site: Site) -> None:
-        """Tells the Cloud to lose the victims."""
+        """Tells the Cloud to lose the victims; one that has gone before is passed over.
+
+        Raises:
+            InjectionError: not one of them could be lost.
+        """
         assert isinstance(site.cluster, FaultsAnswers)
+        refusals = []
         for victim in site.victims:
             effect_id = site.effect_for(victim)
-            await site.cluster.fault_answers(
-                Omission(lost=True), node=victim, effect_id=effect_id, lease_s=site.lease_s
-            )
+            try:
+                await site.cluster.fault_answers(
+                    Omission(lost=True), node=victim, effect_id=effect_id, lease_s=site.lease_s
+                )
+            except InjectionError as error:
+                refusals.append(error)
+        if len(refusals) == len(site.victims):
+            raise InjectionError("; ".join(str(error) for error in refusals)) from refusals[-1]
 
     async def probe(self, site: Site) -> Effect:
-        """Looks whether the autoscaler was given listings without a victim that the GCS still sees."""
+        """Looks whether the autoscaler was given listings without each victim, which the GCS still saw.
+
+        One that had gone before is no hit.
+        """
+        ended_s = {event.node: r.t_s for r, event in site.history.of(NodeTerminated)}
+        lost = [victim for victim in site.victims if ended_s.get(victim, site.injected_s) >= site.injected_s]
+        if not lost:
+            return Effect(outcome="no_effect", detail=f"every victim had gone before: {', '.join(site.victims)}")
+        since_s = omitted_since_s(site)
+        if waiting := [victim for victim in lost if victim not in since_s]:
+            return Effect(outcome="unknown", detail=f"no listing was asked for yet without {', '.join(waiting)}")
         missing = site.answered_wrong("omitted")
-        if not missing:
-            return Effect(outcome="unknown", detail="the autoscaler has not asked for a listing yet")
-        sample = site.history.last(ClusterSampled)
-        seen = {view.node for view in sample[1].nodes} & set(site.victims) if sample is not None else set()
-        if not seen:
-            return Effect(
-                outcome="unknown", detail=f"missing from {missing} listings, but the GCS does not see it either"
-            )
-        detail = f"missing from {missing} listings, while the GCS saw {', '.join(sorted(seen))}"
+        unseen = [victim for victim in lost if not _seen(site, victim, since_s[victim])]
+        if unseen:
+            detail = f"missing from {missing} listings, but the GCS does not see {', '.join(unseen)} either"
+            return Effect(outcome="unknown", detail=detail)
+        detail = f"missing from {missing} listings, while the GCS saw {', '.join(lost)}"
         return Effect(outcome="took_effect", detail=detail, measured=float(missing))
 
     async def probe_healed(self, site: Site) -> Effect:
@@ -51,3 +69,7 @@ class VanishNode(Fault):
         if healed.outcome == "no_effect" and running:
             return Effect(outcome="took_effect", detail=f"{', '.join(running)} still there")
         return healed
+
+
+def _seen(site: Site, victim: str, since_s: float) -> bool:
+    return any(view.node == victim for sample in samples_around(site, since_s) for view in sample.nodes)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeStarted
+from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeLaunching, NodeStarted
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 
@@ -62,17 +62,25 @@ def _patience_s(site: Site) -> float:
     return _PATIENCE * (baseline[1].join_s if baseline is not None else _USUAL_JOIN_S)
 
 
+def asked_in_force(site: Site) -> set[str]:
+    """The nodes that the autoscaler asked for between the injection and the time of its healing."""
+    until_s = site.injected_s + (site.duration_s or site.lease_s)
+    launches = site.history.of(NodeLaunching, since_s=site.injected_s)
+    return {event.node for record, event in launches if record.t_s <= until_s}
+
+
 def _zombies(site: Site) -> dict[str, float]:
-    """How long each node has run that the last sample shows running, and that has not joined in time."""
+    """How long each node asked for while in force has run, not joined in time, and by the last sample runs on."""
     last = site.history.last(ClusterSampled)
     if last is None:
         return {}
     record, sample = last
     patience_s = _patience_s(site)
+    asked = asked_in_force(site)
     joined = {event.node for _, event in site.history.of(NodeJoined)}
     ran_s = {
         event.node: record.t_s - started.t_s
         for started, event in site.history.of(NodeStarted, since_s=site.injected_s)
-        if event.node not in joined and sample.cloud.get(event.node) == "running"
+        if event.node in asked - joined and sample.cloud.get(event.node) == "running"
     }
     return {node: waited_s for node, waited_s in ran_s.items() if waited_s > patience_s}

@@ -16,6 +16,7 @@ from chaos.events import (
     FaultDue,
     FaultInjected,
     FaultProbed,
+    NodeTerminated,
     PhaseBegan,
     RunOpened,
     RunSealed,
@@ -116,8 +117,12 @@ class Facts:
         """Whether the job was ended as expected by the loss of the head, and no GCS ever answered again."""
         if self.felled is None or "head" not in self.felled.injected.victims:
             return False
-        last = in_time([(r, e) for r, e in self.history.of(ClusterSampled) if r.t_s <= self.watched_to_s])[-1:]
-        return bool(last) and not last[0][1].reachable
+        since_s = self.felled.injected.applied_s
+        ended_s = [r.t_s for r, e in self.history.of(NodeTerminated, since_s=since_s) if e.node == "head"]
+        seen = in_time([(r, e) for r, e in self.history.of(ClusterSampled) if r.t_s <= self.watched_to_s])
+        if ended_s:
+            return not any(sample.reachable for record, sample in seen if record.t_s > max(ended_s))
+        return bool(seen) and not seen[-1][1].reachable
 
     def samples(
         self, *, from_s: float = float("-inf"), to_s: float = float("inf")

@@ -132,3 +132,9 @@ def test_no_checker_passes_a_beheaded_run_that_was_cut_short(checker: object) ->
     assert callable(checker)
     verdict = checker(beheaded(sealed="interrupted").history())
     assert verdict.verdict == ("pass" if verdict.name == "nothing_left_behind" else "inconclusive")
+
+
+def test_a_head_that_was_seen_to_end_needs_no_sample_of_the_silence() -> None:
+    at_once = beheaded(stopping_s=20.3)
+    assert judged("no_leaked_nodes", at_once).summary.startswith("not owed: ")
+    assert judged("scale_down_converges", at_once).summary.startswith("not owed: ")

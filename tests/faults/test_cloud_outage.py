@@ -56,7 +56,7 @@ async def test_calls_that_failed_and_were_complained_of_are_the_proof() -> None:
 async def test_late_answers_need_no_complaint() -> None:
     fault = CloudOutage(mode="slow", delay_s=4.0)
     seen = await fault.probe(site_of(FakeCluster(), events=[answered("slow")]))
-    assert (seen.outcome, seen.asked, seen.unit) == ("took_effect", 4.0, "s")
+    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 4.0, None, "s")
 
 
 @pytest.mark.parametrize("events", [[], [SAID], [answered("slow"), SAID]])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from chaos.cluster import PathSample
 from chaos.harm import NetworkShape
 from faults.flap_network import FlapNetwork
 from tests.doubles import FakeCluster, site_of
@@ -41,3 +44,15 @@ async def test_a_network_that_still_flaps_is_not_healed() -> None:
     site = site_of(cluster, "w1")
     await fault.inject(site)
     assert (await fault.probe_healed(site)).outcome == "took_effect"
+
+
+@pytest.mark.parametrize(("down_s", "up_s", "lost"), [(0.5, 1.5, 12), (20.0, 5.0, 39)])
+async def test_less_than_half_of_what_is_to_be_lost_is_no_proof(down_s: float, up_s: float, lost: int) -> None:
+    class Lossy(FakeCluster):
+        async def sample_path(
+            self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+        ) -> PathSample:
+            return PathSample(sent=packets, arrived=packets - lost)
+
+    fault = FlapNetwork(down_s=down_s, up_s=up_s)
+    assert (await fault.probe(site_of(Lossy(), "w1"))).outcome == "no_effect"

@@ -36,3 +36,10 @@ async def test_a_raylet_that_lives_is_no_effect_whatever_the_history_says() -> N
     cluster.harmless = True
     site = await injected(KillRaylet(), site_of(cluster, "w1", events=[ENDED, DIED]))
     assert (await KillRaylet().probe(site)).outcome == "unknown"
+
+
+async def test_that_the_node_went_down_is_part_of_it() -> None:
+    cluster = FakeCluster()
+    site = await injected(KillRaylet(), site_of(cluster, "w1", events=[ENDED, DIED]))
+    del cluster.members["w1"]
+    assert (await KillRaylet().probe(site)).outcome == "took_effect"

@@ -64,3 +64,14 @@ async def test_another_process_with_the_same_number_is_another() -> None:
     site = await injected(fault, site_of(cluster, "w1"))
     cluster.on_nodes["w1"].append(NodeProcess(pid=1004, started_ticks=999, role="worker", title="ray::IDLE"))
     assert (await fault.probe(site)).outcome == "took_effect"
+
+
+async def test_processes_that_went_with_their_node_are_no_hit() -> None:
+    cluster, fault = FakeCluster(), KillWorkerProcess()
+    cluster.harmless = True
+    site = await injected(fault, site_of(cluster, "w1", "w2"))
+    del cluster.members["w1"]
+    assert (await fault.probe(site)).detail == "1 of 1 processes are still there"
+    del cluster.members["w2"]
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.detail) == ("unknown", "their nodes have ended with them")

@@ -27,3 +27,13 @@ async def test_a_listing_without_what_ran_is_the_proof() -> None:
 @pytest.mark.parametrize("events", [[RAN], [OMITTED], [(9.0, OMITTED[1]), RAN]])
 async def test_anything_less_is_unknown(events: list[tuple[float, Event]]) -> None:
     assert (await OmitFromListing().probe(site_of(FakeCluster(), "w1", events=events))).outcome == "unknown"
+
+
+async def test_each_of_several_victims_must_have_been_left_out_while_it_ran() -> None:
+    fault, cluster = OmitFromListing(), FakeCluster()
+    other = (12.0, CloudAnsweredWrong(effect="run.i1.w2", how="omitted"))
+    ran = (13.0, ClusterSampled(reachable=True, cloud={"w1": "running", "w2": "running"}))
+    assert (await fault.probe(site_of(cluster, "w1", "w2", events=[OMITTED, ran]))).outcome == "unknown"
+    assert (await fault.probe(site_of(cluster, "w1", "w2", events=[OMITTED, other, RAN]))).outcome == "unknown"
+    seen = await fault.probe(site_of(cluster, "w1", "w2", events=[OMITTED, other, RAN, ran]))
+    assert (seen.outcome, seen.measured) == ("took_effect", 3.0)

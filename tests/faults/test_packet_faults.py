@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chaos.cluster import PathSample
@@ -69,7 +71,7 @@ async def test_without_a_path_nothing_can_be_told() -> None:
     assert (await fault.probe(site)).outcome == "unknown"
 
 
-@pytest.mark.parametrize(("percent", "packets"), [(50.0, "200"), (4.0, "500"), (0.1, "1000")])
+@pytest.mark.parametrize(("percent", "packets"), [(50.0, "200"), (4.0, "500"), (1.0, "2000"), (0.1, "2500")])
 async def test_a_small_share_takes_more_packets(percent: float, packets: str) -> None:
     cluster, fault = FakeCluster(), LosePackets(percent=percent)
     await fault.probe(await injected(fault, site_of(cluster, "w1")))
@@ -78,3 +80,24 @@ async def test_a_small_share_takes_more_packets(percent: float, packets: str) ->
 
 def test_damage_to_a_header_is_damage() -> None:
     assert CorruptPackets(percent=10.0).changed(PathSample(sent=100, arrived=98, damaged=8)) == 10
+
+
+async def test_a_small_share_of_a_short_harm_is_looked_for_while_it_lasts() -> None:
+    cluster, fault = FakeCluster(), LosePackets(percent=0.5)
+    site = await injected(fault, site_of(cluster, "w1"))
+    for duration_s, packets in ((1.0, "1000"), (3.0, "1500"), (60.0, "4000")):
+        await fault.probe(replace(site, duration_s=duration_s))
+        assert cluster.named("sample_path")[-1][2] == packets
+
+
+@pytest.mark.parametrize(("percent", "strays", "outcome"), [(1.0, 1, "no_effect"), (0.2, 1, "unknown")])
+async def test_a_stray_packet_is_no_proof(percent: float, strays: int, outcome: str) -> None:
+    class Straying(FakeCluster):
+        async def sample_path(
+            self, source: str, destination: str, *, packets: int, interval_ms: float, patience_ms: float, port: int = 0
+        ) -> PathSample:
+            return PathSample(sent=packets, arrived=packets - (strays if self.effects else 0))
+
+    fault = LosePackets(percent=percent)
+    site = await injected(fault, site_of(Straying(), "w1"))
+    assert (await fault.probe(site)).outcome == outcome

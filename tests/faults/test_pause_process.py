@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from chaos.cluster import NodeProcess
 from chaos.harm import Role
 from faults.pause_autoscaler import PauseAutoscaler
 from faults.pause_gcs import PauseGcs
 from faults.pause_process import PauseProcess, StopsProcesses
-from tests.doubles import FakeCluster, site_of
+from tests.doubles import FakeCluster, injected, site_of
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,7 @@ from tests.doubles import FakeCluster, site_of
 async def test_processes_of_the_role_stop_and_go_on(fault: StopsProcesses, victim: str, role: Role) -> None:
     cluster = FakeCluster()
     site = site_of(cluster, victim)
-    await fault.inject(site)
+    site = await injected(fault, site)
     assert cluster.named("stop_processes") == [(victim, role, f"run.i1.{victim}", "20")]
     count = 3 if role == "worker" else 1
     seen = await fault.probe(site)
@@ -37,7 +38,7 @@ async def test_processes_of_the_role_stop_and_go_on(fault: StopsProcesses, victi
 async def test_a_role_that_nobody_has_shows_no_effect() -> None:
     cluster, fault = FakeCluster(), PauseProcess(role="monitor")
     site = site_of(cluster, "w1")
-    await fault.inject(site)
+    site = await injected(fault, site)
     seen = await fault.probe(site)
     assert (seen.outcome, seen.detail) == ("no_effect", "no process of role monitor runs there")
 
@@ -45,8 +46,26 @@ async def test_a_role_that_nobody_has_shows_no_effect() -> None:
 async def test_what_another_injection_still_holds_is_not_held_against_this_one() -> None:
     cluster, fault = FakeCluster(), PauseProcess(role="raylet")
     site = site_of(cluster, "w1")
-    await fault.inject(site)
+    site = await injected(fault, site)
     await cluster.stop_processes("w1", "raylet", effect_id="run.i2.w1", lease_s=9.0)
     await fault.heal(site)
     assert (await fault.probe_healed(site)).outcome == "no_effect"
     assert list(cluster.effects) == ["run.i2.w1"]
+
+
+async def test_every_victim_must_have_stopped() -> None:
+    cluster, fault = FakeCluster(), PauseProcess(role="worker")
+    site = await injected(fault, site_of(cluster, "w1", "w2"))
+    del cluster.stopped["run.i1.w2"]
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.detail) == ("unknown", "3 of 6 processes of role worker are stopped")
+
+
+async def test_processes_that_ended_or_started_since_do_not_count() -> None:
+    cluster, fault = FakeCluster(), PauseProcess(role="raylet")
+    site = await injected(fault, site_of(cluster, "w1", "w2"))
+    cluster.on_nodes["w1"] = [NodeProcess(pid=1001, started_ticks=99, role="raylet", title="another")]
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.measured) == ("took_effect", 1.0)
+    cluster.on_nodes["w2"] = []
+    assert (await fault.probe(site)).outcome == "unknown"

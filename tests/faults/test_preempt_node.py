@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chaos.errors import InjectionError
 from chaos.events import ClusterSampled, Event, NodeDied, NodeTerminated, NodeView
 from faults.preempt_node import PreemptNode, TellsNodes
 from faults.stop_node import StopNode
@@ -60,3 +61,23 @@ async def test_it_is_over_when_the_node_has_ended(cause: str, told: str) -> None
     del cluster.members["w1"]
     healed = await fault.probe_healed(site)
     assert (healed.outcome, healed.detail) == ("no_effect", told)
+
+
+@pytest.mark.parametrize("fault", [PreemptNode(), StopNode()])
+async def test_a_victim_that_has_gone_does_not_spare_the_others(fault: TellsNodes) -> None:
+    cluster = FakeCluster()
+    del cluster.members["w1"]
+    gone = (9.0, NodeTerminated(node="w1", cause="exited"))
+    site = site_of(cluster, "w1", "w2", events=[gone, draining(11.0, "w2")])
+    await fault.inject(site)
+    assert list(cluster.effects) == ["run.i1.w2"]
+    seen = await fault.probe(site)
+    assert (seen.outcome, seen.detail) == ("took_effect", "the GCS saw w2 drain")
+
+
+async def test_with_every_victim_gone_the_injection_fails() -> None:
+    cluster = FakeCluster(workers=0)
+    with pytest.raises(InjectionError, match="'w1' does not run; node 'w2' does not run"):
+        await PreemptNode().inject(site_of(cluster, "w1", "w2"))
+    gone: list[tuple[float, Event]] = [(9.0, NodeTerminated(node="w1", cause="exited"))]
+    assert (await PreemptNode().probe(site_of(cluster, "w1", events=gone))).outcome == "no_effect"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.events import Event, NodeJoined, NodeStarted
+from chaos.events import Event, NodeJoined, NodeLaunching, NodeStarted
 from chaos.harm import LateRay
 from faults.slow_join import SlowJoin
 from tests.doubles import FakeCluster, site_of
 from tests.faults.test_zombie_launch import BASELINE
 
 
-def node(joined_s: float | None, node_type: str = "gpu") -> list[tuple[float, Event]]:
+def node(joined_s: float | None, node_type: str = "gpu", *, asked_s: float = 10.5) -> list[tuple[float, Event]]:
     events: list[tuple[float, Event]] = [
         (1.0, BASELINE),
+        (asked_s, NodeLaunching(node="w1", node_type=node_type, request="r")),
         (11.0, NodeStarted(node="w1", node_type=node_type, instance="i-1")),
     ]
     if joined_s is not None:
@@ -28,8 +29,8 @@ async def test_the_cloud_is_told_how_late_ray_starts() -> None:
 
 
 async def test_a_node_that_joined_later_than_usual_is_the_proof() -> None:
-    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=node(17.0)))
-    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 4.0, 6.0, "s")
+    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=node(18.0)))
+    assert (seen.outcome, seen.asked, seen.measured, seen.unit) == ("took_effect", 4.0, 7.0, "s")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,18 @@ async def test_a_node_that_joined_later_than_usual_is_the_proof() -> None:
     [
         pytest.param(4.0, node(None), id="not joined"),
         pytest.param(4.0, node(15.5), id="no later than the baseline's"),
-        pytest.param(8.0, node(17.0), id="sooner than asked"),
-        pytest.param(4.0, node(17.0, "cpu"), id="of another type"),
+        pytest.param(4.0, node(17.0), id="slow by itself"),
+        pytest.param(8.0, node(18.0), id="sooner than asked"),
+        pytest.param(4.0, node(18.0, "cpu"), id="of another type"),
+        pytest.param(4.0, node(18.0, asked_s=9.0), id="asked for before"),
+        pytest.param(4.0, node(26.0, asked_s=15.1), id="asked for after the healing"),
     ],
 )
 async def test_anything_less_is_unknown(delay_s: float, events: list[tuple[float, Event]]) -> None:
     seen = await SlowJoin(delay_s=delay_s, node_type="gpu").probe(site_of(FakeCluster(), events=events))
     assert seen.outcome == "unknown"
+
+
+async def test_without_a_baseline_the_delay_has_to_do() -> None:
+    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=node(15.0)[1:]))
+    assert (seen.outcome, seen.measured) == ("took_effect", 4.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.events import CloudAnsweredWrong, ClusterSampled, Event, NodeView
+from chaos.events import CloudAnsweredWrong, ClusterSampled, Event, NodeTerminated, NodeView
 from chaos.harm import Omission
 from faults.vanish_node import VanishNode
 from tests.doubles import FakeCluster, node_named, site_of
@@ -54,3 +54,24 @@ async def test_it_is_healed_when_the_victims_are_gone() -> None:
     assert (await fault.probe_healed(site)).outcome == "took_effect"
     del cluster.members["w1"]
     assert (await fault.probe_healed(site)).outcome == "no_effect"
+
+
+async def test_each_of_several_victims_must_have_been_lost_while_the_gcs_saw_it() -> None:
+    fault, cluster = VanishNode(), FakeCluster()
+    other = (12.0, CloudAnsweredWrong(effect="run.i1.w2", how="omitted"))
+    both = seen_by_gcs("w1", "w2")
+    assert (await fault.probe(site_of(cluster, "w1", "w2", events=[OMITTED, both]))).outcome == "unknown"
+    alone = [OMITTED, other, seen_by_gcs("w1")]
+    assert (await fault.probe(site_of(cluster, "w1", "w2", events=alone))).outcome == "unknown"
+    seen = await fault.probe(site_of(cluster, "w1", "w2", events=[OMITTED, other, both]))
+    assert (seen.outcome, seen.measured) == ("took_effect", 3.0)
+
+
+async def test_a_victim_that_has_gone_does_not_spare_the_others() -> None:
+    cluster, fault = FakeCluster(), VanishNode()
+    del cluster.members["w2"]
+    gone = (9.0, NodeTerminated(node="w2", cause="exited"))
+    site = site_of(cluster, "w2", "w1", events=[gone, OMITTED, seen_by_gcs("w1")])
+    await fault.inject(site)
+    assert list(cluster.effects) == ["run.i1.w1"]
+    assert (await fault.probe(site)).outcome == "took_effect"
