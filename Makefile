@@ -9,7 +9,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 	$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-quick check bench bench-residue format clean
+.PHONY: demo test test-quick test-wide check bench bench-residue format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml .constraints.txt
@@ -29,6 +29,10 @@ test: $(VENV)/installed
 # Without clusters: seconds.
 test-quick: $(VENV)/installed
 	@$(BIN)/python -m pytest -m "not live"
+
+# What `test` leaves out: the fault contract on compose for faults that the Cloud does alike everywhere.
+test-wide: $(VENV)/installed
+	@$(BIN)/python -m pytest -m wide
 
 check: $(VENV)/installed
 	@$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 from faults.zombie_launch import asked_in_force
 
-_OWN_SHARE = 0.5  # of the baseline's slowest join: so much of it any node takes, sooner or later
+_OWN_SHARE = 0.5  # of the fastest join that was seen: so much of it any node takes
 
 
 class SlowJoin(Fault):
@@ -38,7 +38,8 @@ class SlowJoin(Fault):
     async def probe(self, site: Site) -> Effect:
         """Looks for a node, asked for while in force, that joined later than its own time and `delay_s`.
 
-        Later than any in the baseline, too. Its own time is half of that; without a baseline `delay_s` has to do.
+        Later than any in the baseline, too. Its own time is half of the fastest join among them, or of the
+        baseline's slowest if that is less; without a baseline `delay_s` has to do.
         """
         baseline = site.history.last(BaselineKnown)
         usual_s = baseline[1].join_s if baseline is not None else 0.0
@@ -49,7 +50,8 @@ class SlowJoin(Fault):
             for record, event in site.history.of(NodeStarted, since_s=site.injected_s)
             if event.node in joined and event.node in asked and self.node_type in (None, event.node_type)
         ]
-        late = [waited_s for waited_s in waited if waited_s >= max(self.delay_s + _OWN_SHARE * usual_s, usual_s)]
+        own_s = _OWN_SHARE * min((usual_s, *waited))
+        late = [waited_s for waited_s in waited if waited_s >= max(self.delay_s + own_s, usual_s)]
         if not late:
             detail = f"no node has joined later than the usual {usual_s:.1f} s" if waited else "no late node has joined"
             return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")

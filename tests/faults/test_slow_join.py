@@ -53,3 +53,13 @@ async def test_anything_less_is_unknown(delay_s: float, events: list[tuple[float
 async def test_without_a_baseline_the_delay_has_to_do() -> None:
     seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=node(15.0)[1:]))
     assert (seen.outcome, seen.measured) == ("took_effect", 4.0)
+
+
+async def test_where_nodes_join_faster_than_in_the_baseline_less_is_late() -> None:
+    quick: list[tuple[float, Event]] = [
+        (10.5, NodeLaunching(node="w2", node_type="gpu", request="r")),
+        (11.0, NodeStarted(node="w2", node_type="gpu", instance="i-2")),
+        (12.0, NodeJoined(node="w2", node_type="gpu", ray_node_id="r2", resources={})),
+    ]
+    seen = await SlowJoin(delay_s=4.0, count=1).probe(site_of(FakeCluster(), events=[*node(17.0), *quick]))
+    assert (seen.outcome, seen.measured) == ("took_effect", 6.0)

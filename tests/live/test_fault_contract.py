@@ -16,8 +16,21 @@ from tests.live.lab import Lab
 from tests.live.tours import TOURS, Guide
 
 TOUR_LIMIT_S = 900
+
+
+def marks_of(kind: str, name: str) -> list[pytest.MarkDecorator]:
+    """What a case of a fault, or of a tour, needs; on compose, what the Cloud alone does is `wide`.
+
+    It is the same program on every kind of cluster, and it is tested on local each time.
+    """
+    if kind != "compose":
+        return []
+    return [pytest.mark.compose, *([pytest.mark.wide] if name in OF_THE_CLOUD else [])]
+
+
+OF_THE_CLOUD = {"launches", "vanish_node", "omit_from_listing", "stale_listing", "change_limits"}
 SEVERAL = [
-    pytest.param(kind, tour, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
+    pytest.param(kind, tour, name, marks=marks_of(kind, tour), id=f"{kind}-{name}")
     for kind in CLUSTERS
     for tour in TOURS
     for name in TOURS[tour].able(kind)
@@ -80,7 +93,7 @@ ENDS_THE_JOB = {"kill_driver": LATER, "kill_gcs": LATER}
 def on_clusters(names: Iterable[str]) -> list[object]:
     """A case for each kind of cluster and each of the faults that it can do."""
     return [
-        pytest.param(kind, name, marks=[pytest.mark.compose] if kind == "compose" else [], id=f"{kind}-{name}")
+        pytest.param(kind, name, marks=marks_of(kind, name), id=f"{kind}-{name}")
         for kind, cluster in CLUSTERS.items()
         for name in names
         if not faults.ALL[name].missing_capabilities(cluster)
@@ -122,11 +135,16 @@ async def test_a_fault_among_others(guide: Guide, kind: str, tour: str, name: st
 
 
 @pytest.mark.timeout(TOUR_LIMIT_S)
-@pytest.mark.parametrize("tour", TOURS)
-@pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
+@pytest.mark.parametrize(
+    ("kind", "tour"),
+    [
+        pytest.param(kind, tour, marks=marks_of(kind, tour), id=f"{kind}-{tour}")
+        for kind in CLUSTERS
+        for tour in TOURS
+        if TOURS[tour].able(kind)
+    ],
+)
 async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: str) -> None:
-    if not TOURS[tour].able(kind):
-        return
     results = await guide.take(tour, TOURS[tour], kind)
     nothing_left(results)
     assert results.judgement == "pass", results.report

@@ -62,15 +62,30 @@ MEETING_LAUNCHES = {
     "zombie_launch": "count: 1, duration_s: 12",
     "slow_join": "delay_s: 4, count: 1, duration_s: 6",
     "cloud_outage": "duration_s: 4",
-    "fail_rpcs": "request_failure_percent: 5, duration_s: 10",
+    "fail_rpcs": "request_failure_percent: 15, duration_s: 10",
     "delay_rpcs": "max_delay_ms: 20, duration_s: 10",
 }
+# Where few of Ray's calls fail, a node has to live for a while until one does.
+LONG_BURSTS = {list(MEETING_LAUNCHES).index("fail_rpcs"): 12}
 MEETING_ENDS = {"delay_terminate": "delay_s: 2, duration_s: 8", "fail_terminate": "duration_s: 8"}
+
+# Each loss waits for the node that replaces the one before. Two may join at once: what follows in the row takes the
+# other end of the line, never a node that is already going.
+TAKING_NODES = {
+    "kill_node": "target: oldest",
+    "kill_raylet": "target: newest",
+    "preempt_node": "target: oldest, duration_s: 3",
+    "stop_node": "target: newest, duration_s: 3",
+    "restart_node": "target: oldest",
+}
 
 
 def bursting() -> Tour:
     """Launch faults in force at the beginning of each burst, then faults that meet the end of nodes in the pauses."""
-    stages = ", ".join(f"{{tasks: 2, batches: 2}}, {{tasks: 0, pause_s: {PAUSE_S:g}}}" for _ in range(BURSTS))
+    stages = ", ".join(
+        f"{{tasks: 2, batches: {LONG_BURSTS.get(burst, 2)}}}, {{tasks: 0, pause_s: {PAUSE_S:g}}}"
+        for burst in range(BURSTS)
+    )
     parameters = {}
     for burst, (name, own) in enumerate(MEETING_LAUNCHES.items()):
         # The pause before the burst is the demand of that number; nodes are gone before it ends.
@@ -89,17 +104,18 @@ def bursting() -> Tour:
 TOURS = {
     "launches": bursting(),
     "nodes": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 130}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 150}]}",
         cluster=TWO,
         parameters={
             "pause_node": "target: newest, duration_s: 2",
             "pause_process": "role: worker, target: oldest, duration_s: 2",
             "kill_dashboard_agent": "target: oldest",
             "kill_worker_process": "runs: predict_rows, target: oldest",
-            "gpu_out_of_memory": "target: oldest, duration_s: 2",
-            "gpu_ecc_error": "target: newest, duration_s: 2",
-            "gpu_lost": "target: oldest, duration_s: 2",
-            "gpu_hang": "target: newest, duration_s: 5",
+            # A node may have to start a process that imports torch before its next batch.
+            "gpu_out_of_memory": "target: oldest, duration_s: 6",
+            "gpu_ecc_error": "target: newest, duration_s: 6",
+            "gpu_lost": "target: oldest, duration_s: 6",
+            "gpu_hang": "target: newest, duration_s: 10",
             "gpu_slow": "factor: 3, target: oldest, duration_s: 6",
             "pause_autoscaler": "duration_s: 3",
             "kill_autoscaler": "duration_s: 3",
@@ -131,11 +147,8 @@ TOURS = {
         job="{name: task_bursts, stages: [{tasks: 2, batches: 110}]}",
         cluster=THREE,
         parameters={
-            "kill_node": "target: oldest",
-            "kill_raylet": "target: oldest",
-            "preempt_node": "target: oldest, duration_s: 3",
-            "stop_node": "target: oldest, duration_s: 3",
-            "restart_node": "target: oldest",
+            name: f"{own}, {BEGIN if joined == 2 else f'on: {{event: node.joined, nth: {joined}}}, after_s: 2'}"
+            for joined, (name, own) in enumerate(TAKING_NODES.items(), start=2)
         },
     ),
 }
