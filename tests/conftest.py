@@ -31,9 +31,9 @@ def _no_engine() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Quick answers first; and no test without an event loop between those that share a warm cluster, whose owner
-    # renews its lease in that loop.
-    items.sort(key=lambda item: "tests/live/" in item.nodeid)
+    # Quick answers first; then what keeps the event loop waiting, and last what shares the lab's warm clusters: their
+    # owner renews its lease in that loop, and one that cannot loses them.
+    items.sort(key=lambda item: ("tests/live/" in item.nodeid, "lab" in getattr(item, "fixturenames", ())))
     wanting = [item for item in items if item.get_closest_marker("compose")]
     if not wanting:
         return

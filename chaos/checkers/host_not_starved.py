@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from chaos.checker import Verdict
 from chaos.checkers.facts import Facts
 from chaos.checkers.property import Property
@@ -34,7 +36,8 @@ class HostNotStarved(Property):
 
     Assumes that host samples come at equal intervals. It never fails: a starved machine is no fault of Ray's, it only
     makes every time measured on it meaningless. Busy for less than half of the time is normal work, and so is what the
-    baseline was: bounds taken from an equally busy run hold.
+    baseline was: bounds taken from an equally busy run hold. A share of n samples is known to within 1/√n (the widest
+    95 % interval of a proportion, normal approximation): only what lies beyond that is more.
     """
 
     name = "host_not_starved"
@@ -48,9 +51,10 @@ class HostNotStarved(Property):
             return self.verdict("inconclusive", "the machine was not sampled while the job ran")
         busy = [r for r, e in found if e.cpu_busy >= facts.bounds.busy_limit]
         share = busy_share(facts)
-        bound = NORMAL_SHARE
+        normal = NORMAL_SHARE
         if facts.baseline is not None:
-            bound = max(bound, facts.baseline.busy_share + NOISE_SHARE)
+            normal = max(normal, facts.baseline.busy_share + NOISE_SHARE)
+        bound = min(1.0, normal + 1 / math.sqrt(len(found)))
         record, least = min(found, key=lambda pair: pair[1].memory_free_mb)
         if least.memory_free_mb < MEMORY_FLOOR_MB:
             return self.verdict(

@@ -9,6 +9,7 @@ from pathlib import Path
 from chaos.campaign import Campaign
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS, versions
+from chaos.errors import ClusterError
 from chaos.events import RunOpened
 from chaos.history import History, Record
 from chaos.results import Results, judge, write
@@ -50,14 +51,21 @@ class Lab:
         return parse(text, self._catalogue, overrides=[f"cluster.kind={kind}"])
 
     async def cluster(self, spec: RunSpec) -> CloudCluster:
-        """A warm cluster of this specification."""
+        """A warm cluster of this specification.
+
+        Raises:
+            ClusterError: it was started, and is not there any more.
+        """
         key = spec.cluster.model_dump_json()
         if key not in self._clusters:
             name = f"{self._name}-{spec.cluster.kind}-{len(self._clusters)}"
             cluster = self._kinds[spec.cluster.kind](name, spec.cluster)
             await cluster.start()
             self._clusters[key] = cluster
-        return self._clusters[key]
+        kept = self._clusters[key]
+        if not kept.answers():
+            raise ClusterError(f"the lab's {kept.name!r} has ended: did a test keep its lease from being renewed?")
+        return kept
 
     async def run(
         self,
