@@ -239,6 +239,19 @@ class RestartsNodes(Protocol):
 
 
 @runtime_checkable
+class RestartsRaylets(Protocol):
+    """A node's raylet can be started again while its instance goes on."""
+
+    async def restart_raylet(self, node: str) -> None:
+        """Ends the raylet at once, and with it all of Ray on the node; then starts Ray there again.
+
+        Raises:
+            InjectionError: no such live node, it is paused, or it is the head.
+        """
+        ...
+
+
+@runtime_checkable
 class FaultsLaunches(Protocol):
     """The Cloud can be made to launch late, not at all, or otherwise than it was asked to."""
 

@@ -97,7 +97,7 @@ class ClusterSpec(Value):
     object_store_mb: int = Field(default=100, ge=80)
     start_limit_s: float = Field(default=90.0, gt=0.0)
     dashboard: bool = False
-    gcs_storage: Literal["memory", "rocksdb"] = "memory"
+    gcs_storage: Literal["memory", "rocksdb", "redis"] = "memory"
     driver_on: str = "head"
     ray_version: str | None = None
     base_image: str = "debian:bookworm-slim"
@@ -130,6 +130,8 @@ class ClusterSpec(Value):
 
     @model_validator(mode="after")
     def _possible(self) -> ClusterSpec:
+        if self.gcs_storage == "redis" and self.kind == "local":
+            raise ValueError("gcs_storage: redis is a server in a container: use kind compose, or rocksdb")
         if "head" in self.node_types:
             raise ValueError("a node type cannot be called 'head'")
         if self.driver_on != "head":

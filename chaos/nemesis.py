@@ -362,7 +362,11 @@ def _fits(anchor: Anchor, record: Record) -> bool:
         return isinstance(event, WorkloadProgressed) and (
             event.rows_done * _SHARE >= anchor.progress_percent * event.rows_total
         )
-    return event.kind == anchor.event and anchor.node_type in (None, getattr(event, "node_type", None))
+    return (
+        event.kind == anchor.event
+        and anchor.node_type in (None, getattr(event, "node_type", None))
+        and anchor.injection in (None, getattr(event, "injection", None))
+    )
 
 
 def _raise_all(results: list[BaseException | None]) -> None:

@@ -25,11 +25,15 @@ def _event_kinds() -> tuple[str, ...]:
 
 
 class Anchor(Value):
-    """An event of the history to wait for: the `nth` of a kind, or progress reaching a share of the rows."""
+    """An event of the history to wait for: the `nth` of a kind, or progress reaching a share of the rows.
+
+    Of events that are of a node type, or of an injection, it may mean those of one only.
+    """
 
     event: str | None = None
     nth: int = Field(default=1, ge=1)
     node_type: str | None = None
+    injection: str | None = None
     progress_percent: float | None = Field(default=None, gt=0.0, le=100.0)
 
     @field_validator("event")
@@ -43,6 +47,8 @@ class Anchor(Value):
     def _one_of(self) -> Anchor:
         if (self.event is None) == (self.progress_percent is None):
             raise ValueError("give either `event` or `progress_percent`")
+        if self.injection is not None and not str(self.event).startswith("fault."):
+            raise ValueError("`injection` goes with the events of injections: fault.injected, fault.healed, …")
         return self
 
 
@@ -158,6 +164,17 @@ class Schedule(Value):
         twice = next((name for name in ids if ids.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two injections have the id {twice!r}; ids must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _waited_for(self) -> Schedule:
+        ids = [injection.id for injection in self.injections]
+        for injection in self.injections:
+            other = injection.on.injection if injection.on is not None else None
+            if other is not None and other not in ids:
+                raise ValueError(f"{injection.id} waits for {unknown_name('injection', other, ids)}")
+            if other == injection.id:
+                raise ValueError(f"{injection.id} waits for itself")
         return self
 
     def to_data(self) -> list[JsonValue]:

@@ -147,8 +147,8 @@ def _possible(spec: RunSpec) -> None:
         if injection.fault.restarts_head and (cluster.gcs_storage == "memory" or cluster.driver_on == "head"):
             raise Misplaced(
                 ("schedule", "injections", place),
-                f"{injection.fault.name} ends what lives on the head: give cluster.gcs_storage: rocksdb, for what its"
-                " GCS knows, and cluster.driver_on a node type with min_workers, for the driver",
+                f"{injection.fault.name} ends what lives on the head: give cluster.gcs_storage: rocksdb (or redis, on"
+                " compose), for what its GCS knows, and cluster.driver_on a node type with min_workers, for the driver",
             )
         selected = injection.target.select if injection.target else None
         if why := injection.fault.impossible(cluster, selected):

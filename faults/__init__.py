@@ -48,6 +48,7 @@ from faults.reorder_packets import ReorderPackets
 from faults.reset_connections import ResetConnections
 from faults.restart_head import RestartHead
 from faults.restart_node import RestartNode
+from faults.restart_raylet import RestartRaylet
 from faults.slow_join import SlowJoin
 from faults.stale_listing import StaleListing
 from faults.stop_node import StopNode
@@ -67,6 +68,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             PreemptNode,
             RestartNode,
             KillRaylet,
+            RestartRaylet,
             KillDashboardAgent,
             KillWorkerProcess,
             PauseProcess,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
-from chaos.cluster import RestartsNodes
+from chaos.cluster import Cluster, RestartsNodes
 from chaos.cluster_spec import ClusterSpec
 from chaos.errors import InjectionError
 from chaos.events import NodeDied, NodeJoined
 from chaos.fault import ActsOn, Effect, Fault, Site
 
 
-class RestartNode(Fault):
-    """SIGKILL to all of each victim, which is then started again: the same instance, with a new identity in Ray."""
+class ComesBack(Fault):
+    """Victims that die to Ray, and come back to it as the same instance with a new identity."""
 
-    name: ClassVar[str] = "restart_node"
-    summary: ClassVar[str] = "SIGKILL to a node, which comes back as the same instance"
-    needs: ClassVar[tuple[type, ...]] = (RestartsNodes,)
     acts_on: ClassVar[ActsOn] = "nodes"
     lasts: ClassVar[bool] = False
     effect_within_s: ClassVar[float] = 90.0
@@ -31,15 +29,22 @@ class RestartNode(Fault):
         Raises:
             InjectionError: not one of them could be restarted.
         """
-        assert isinstance(site.cluster, RestartsNodes)
         refusals = []
         for victim in site.victims:
             try:
-                await site.cluster.restart_node(victim)
+                await self.restart(site.cluster, victim)
             except InjectionError as error:
                 refusals.append(error)
         if len(refusals) == len(site.victims):
             raise InjectionError("; ".join(str(error) for error in refusals)) from refusals[-1]
+
+    @abstractmethod
+    async def restart(self, cluster: Cluster, victim: str) -> None:
+        """Restarts one of them.
+
+        Raises:
+            InjectionError: it could not be.
+        """
 
     async def probe(self, site: Site) -> Effect:
         """Asks the history whether the GCS saw each victim die, and join again under a new Ray node id."""
@@ -56,3 +61,16 @@ class RestartNode(Fault):
         latest_s = max(back_s[victim] for victim in site.victims) - site.injected_s
         told = "the GCS saw every victim die, and join again under a new id"
         return Effect(outcome="took_effect", detail=told, measured=round(latest_s, 3), unit="s")
+
+
+class RestartNode(ComesBack):
+    """SIGKILL to all of each victim, which is then started again: the same instance, with a new identity in Ray."""
+
+    name: ClassVar[str] = "restart_node"
+    summary: ClassVar[str] = "SIGKILL to a node, which comes back as the same instance"
+    needs: ClassVar[tuple[type, ...]] = (RestartsNodes,)
+
+    async def restart(self, cluster: Cluster, victim: str) -> None:
+        """As by a power cut."""
+        assert isinstance(cluster, RestartsNodes)
+        await cluster.restart_node(victim)

@@ -33,6 +33,7 @@ from chaos.cluster import (
     PressesMemory,
     RestartsHead,
     RestartsNodes,
+    RestartsRaylets,
     RpcFaultsSeen,
     ShapesNetworks,
     SignalsProcesses,
@@ -331,6 +332,11 @@ class FakeCluster:
         await self._called("restart_node", node)
         self._live(node)
 
+    async def restart_raylet(self, node: str) -> None:
+        """Notes it."""
+        await self._called("restart_raylet", node)
+        self._live(node)
+
     async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Notes the fault."""
         await self._called("fault_launches", effect_id, f"{lease_s:g}")
@@ -526,6 +532,7 @@ CAPABILITIES: tuple[type, ...] = (
     EndsProcesses,
     GivesNotice,
     RestartsNodes,
+    RestartsRaylets,
     FaultsLaunches,
     FaultsAnswers,
     FaultsDevices,

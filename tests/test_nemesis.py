@@ -131,6 +131,19 @@ async def test_an_anchor_waits_for_the_nth_event_of_its_node_type_after_the_star
     await stage.end()
 
 
+async def test_an_anchor_may_mean_the_events_of_one_injection() -> None:
+    slow, quick = harm(duration_s=6.0), harm(target="w2", duration_s=2.0)
+    then = kill(at_s=None, on={"event": "fault.healed", "injection": "i1"})
+    stage = Stage(slow, quick, then)
+    await stage.play((0.0, STARTED))
+    await stage.clock.advance_to(5.0)
+    assert [event.injection for _, event in stage.recorder.of(FaultDue)] == ["i1", "i2"]
+    assert stage.one(FaultHealed, "i2").healed_s == 2.0
+    await stage.clock.advance_to(8.0)
+    assert stage.one(FaultInjected, "i3").due_s == stage.one(FaultHealed, "i1").healed_s == 6.0
+    await stage.end()
+
+
 async def test_after_s_is_added_to_the_anchor() -> None:
     stage = Stage(kill(at_s=None, on={"event": "node.joined"}, after_s=2.5))
     await stage.play((0.0, STARTED), (4.0, joined("w1")))

@@ -141,6 +141,11 @@ def without(data: Mapping[object, object], *names: str) -> dict[object, object]:
     return {name: value for name, value in data.items() if name not in names}
 
 
+def after(injection: str, event: str = "fault.healed") -> dict[object, object]:
+    """An injection that waits for another."""
+    return {**without(BLOW, "at_s"), "on": {"event": event, "injection": injection}}
+
+
 @pytest.mark.parametrize(
     ("data", "place", "says"),
     [
@@ -174,6 +179,9 @@ def without(data: Mapping[object, object], *names: str) -> dict[object, object]:
         ([{**BLOW, "at_s": float("inf")}], (0, "at_s"), "finite"),
         ([{**BLOW, "id": "a b"}], (0, "id"), "pattern"),
         ([{**BLOW, "id": "x"}, {**BLOW, "id": "x"}], (), "two injections have the id 'x'"),
+        ([BLOW, after("i3")], (), "i2 waits for unknown injection 'i3' (allowed: i1, i2)"),
+        ([BLOW, after("i2")], (), "i2 waits for itself"),
+        ([BLOW, after("i1", "node.joined")], (1, "on"), "`injection` goes with the events of injections"),
     ],
 )
 def test_what_cannot_be_meant_says_what_and_where(data: object, place: tuple[str | int, ...], says: str) -> None:

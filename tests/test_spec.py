@@ -239,6 +239,9 @@ def test_a_head_is_restarted_only_where_its_gcs_and_the_driver_outlive_it() -> N
         message = wrong(f"cluster: {{node_types: {kinds}{own}}}\n{schedule}")
         assert message.startswith("my.yaml:3:5: at schedule.injections.0: restart_head ends what lives on the head")
     parse(f"cluster: {{node_types: {kinds}, gcs_storage: rocksdb, driver_on: cpu}}\n{schedule}", CATALOGUE)
+    containers = f"cluster: {{kind: KIND, node_types: {kinds}, gcs_storage: redis, driver_on: cpu}}\n{schedule}"
+    parse(containers.replace("KIND", "compose"), CATALOGUE)
+    assert "gcs_storage: redis is a server in a container" in wrong(containers.replace("KIND", "local"))
     assert "driver_on 'gpu' must be 'head', or a node type whose min_workers is its max_workers" in wrong(
         f"cluster: {{node_types: {kinds}, driver_on: gpu}}\n"
     )
@@ -541,6 +544,7 @@ def test_limits_survive_being_written() -> None:
     ("kind", "injection", "says"),
     [
         ("local", "{fault: restart_node, target: head, at_s: 1}", "restart_head does that"),
+        ("local", "{fault: restart_raylet, target: head, at_s: 1}", "restart_head does that"),
         ("compose", "{fault: fill_disk, target: w1, at_s: 1, duration_s: 2}", "give one disk_limit_mb"),
         ("compose", "{fault: fill_disk, target: head, at_s: 1, duration_s: 2}", "target workers"),
         ("local", "{fault: press_memory, until_percent: 50, target: w1, at_s: 1, duration_s: 2}", "give mb"),

@@ -75,6 +75,10 @@ class CloudClient:
         """Ends all of a node, and starts it anew."""
         await self._call("POST", f"/nodes/{node}/restart")
 
+    async def restart_raylet(self, node: str) -> None:
+        """Ends a node's raylet, and starts Ray again there."""
+        await self._call("POST", f"/nodes/{node}/raylet/restart")
+
     async def restart_head(self) -> None:
         """Ends the head at once and starts it again."""
         await self._call("POST", "/head/restart")

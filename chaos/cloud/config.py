@@ -61,6 +61,11 @@ class CloudDirectory:
         return self.root / "secrets" / "ray-token"
 
     @property
+    def redis(self) -> Path:
+        """The configuration of the Redis server a GCS may keep its knowledge in; the Ray token is its password."""
+        return self.root / "secrets" / "redis.conf"
+
+    @property
     def state(self) -> Path:
         """What the Cloud needs to go on after its own restart."""
         return self.root / "cloud"
@@ -116,6 +121,8 @@ class CloudDirectory:
         write_secret(self.token, token)
         if ray_token is not None:
             write_secret(self.ray_token, ray_token)
+            # What comes back is the head: the server outlives it, and keeps nothing on a disk.
+            write_secret(self.redis, f'requirepass {ray_token}\nsave ""\nappendonly no\ndir /tmp\nbind *\nport 6379\n')
         write_durably(self.config, config.model_dump_json(indent=1))
 
     def load_config(self) -> CloudConfig:

@@ -22,6 +22,7 @@ from chaos.cloud.node_processes import NodeProcesses
 from chaos.cloud.rpc_faults import carried, environment_for
 from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.cluster_spec import ClusterSpec
+from chaos.errors import InjectionError
 from chaos.harm import CloudHarm, NodeHarm, RpcFault
 
 
@@ -139,6 +140,16 @@ class Cloud:
             InjectionError: no such live node, or it is the head.
         """
         await self._launching.restart(node)
+
+    async def restart_raylet(self, node: str) -> None:
+        """SIGKILL to a node's raylet, after which Ray is started again on the node.
+
+        Raises:
+            InjectionError: no such live node, it stands still, it is the head, or its raylet has ended.
+        """
+        if self._harming.frozen(self._ledger.live(node).instance):
+            raise InjectionError(f"node {node!r} is paused: nothing starts there")
+        await self.processes.restart_raylet(node)
 
     async def apply(self, effect_id: str, harm: NodeHarm | CloudHarm, *, lease_s: float, node: str = "") -> None:
         """Puts lasting harm in force until undone or the lease ends; it is on disk before it is done.

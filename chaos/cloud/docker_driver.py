@@ -41,7 +41,7 @@ from chaos.cloud.device_faults import DeviceFaults
 from chaos.cloud.driver import CLOUD, Enforcer, Freezer, NodeLaunch, Sampling, obey_all
 from chaos.cloud.ended import Reviver
 from chaos.cloud.instances import Instance
-from chaos.cloud.marks import programs
+from chaos.cloud.marks import programs, signal_all
 from chaos.cloud.namespaces import network_of
 from chaos.cloud.network import NetworkShaper
 from chaos.cloud.networks import Networks, connections_of
@@ -178,6 +178,13 @@ class DockerDriver:
         self._forget(instance.handle)
         found = await self._call(lambda: start_again(self._engine, instance.handle))
         return instance.model_copy(update={"address": await self._call(partial(self._learn, found))})
+
+    async def keep_up(self, instance: Instance) -> None:
+        """SIGUSR1 to the container's init process, which hands it on to the wrapper."""
+        kernel = await self._kernel_of(instance)
+        if kernel is None or not kernel.alive():
+            raise InjectionError(f"node {instance.node} is gone")
+        signal_all([kernel.pid], signal.SIGUSR1)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """What shares the container's process namespace."""

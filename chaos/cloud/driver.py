@@ -162,6 +162,14 @@ class NodeDriver(Protocol):
         """
         ...
 
+    async def keep_up(self, instance: Instance) -> None:
+        """Has Ray started again on the node, once, when it ends there.
+
+        Raises:
+            InjectionError: the node is gone.
+        """
+        ...
+
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """The node's processes, read from the kernel; none when it is gone."""
         ...

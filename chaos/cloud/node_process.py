@@ -1,13 +1,16 @@
-"""The process a `local` node lives under: runs one command, and lets nothing of it survive.
+"""The process a node lives under: runs one command, and lets nothing of it survive.
 
 It is the subreaper of everything the command starts. It ends it all when the command ends, on SIGTERM, and when the
-Cloud named in ADDRESS_FILE has been dead for the grace period. Standard library only: it stays small.
+Cloud named in ADDRESS_FILE has been dead for the grace period. After SIGUSR1 it runs the command again, once, when that
+has ended. A container, which the engine ends, has no Cloud to watch and writes where the engine reads: `-` for both
+files. Standard library only: it stays small.
 
     python -m chaos.cloud.node_process ADDRESS_FILE GRACE_S NICENESS LOG_FILE COMMAND [ARGUMENT ...]
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -18,6 +21,7 @@ import time
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+NONE = "-"
 _POLL_S = 0.2
 _STOP_LIMIT_S = 4.0
 
@@ -100,33 +104,47 @@ def _end_all(child: subprocess.Popen[bytes], *, politely: bool) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the command until it ends, or must."""
+    """Runs the command until it ends, or must; again where that was asked for."""
     address_file, grace_s, niceness, log_file, *command = arguments
     os.nice(int(niceness))
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    asked_early: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: asked_early.append(number))
+    again: list[int] = []
+    asked: list[int] = []
+    signal.signal(signal.SIGUSR1, lambda number, _frame: again.append(number))
+    signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Path(log_file).open("ab") as log:
+    watched = None if address_file == NONE else Path(address_file)
+    while _run(command, log_file, asked, watched=watched, grace_s=float(grace_s)) and again and not asked:
+        again.clear()
+
+
+def _run(command: list[str], log_file: str, asked: list[int], *, watched: Path | None, grace_s: float) -> bool:
+    """Runs the command and ends whatever it leaves behind; whether it ended by itself, and not because it had to.
+
+    `asked` holds the SIGTERMs that came while there was nothing to interrupt.
+    """
+    with contextlib.nullcontext(None) if log_file == NONE else Path(log_file).open("ab") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
     last_seen_s = time.monotonic()
-    politely = False
+    by_itself, politely = True, False
     try:
         signal.signal(signal.SIGTERM, _on_sigterm)
-        if asked_early:
+        if asked:
             raise _Stop
         while not _reap(child):
             now_s = time.monotonic()
-            if cloud_alive(Path(address_file)):
+            if watched is None or cloud_alive(watched):
                 last_seen_s = now_s
-            elif now_s - last_seen_s > float(grace_s):
+            elif now_s - last_seen_s > grace_s:
+                by_itself = False
                 break
             time.sleep(_POLL_S)
     except _Stop:
-        politely = True
+        by_itself, politely = False, True
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
         _end_all(child, politely=politely)
+    return by_itself
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ _SCRIPTS: Mapping[str, Role] = {
     "/workers/default_worker.py": "worker",
 }
 _TITLE_LIMIT = 200
-# Carries the command it wraps in its own.
+# Carries the command it wraps in its own, and so does the init process of a container that it runs in.
 _WRAPPER = "chaos.cloud.node_process"
 
 
@@ -54,7 +54,7 @@ def role_of(command: Collection[str]) -> Role | Literal[""]:
 
 def starts_ray(command: Collection[str]) -> bool:
     """Whether this is the `ray start --block` that keeps a node up, and ends it politely on SIGTERM."""
-    return "start" in command and "--block" in command and _WRAPPER not in command
+    return "start" in command and "--block" in command and not any(_WRAPPER in word for word in command)
 
 
 def look_at(pids: Iterable[int]) -> tuple[NodeProcess, ...]:
@@ -110,3 +110,18 @@ class NodeProcesses:
             told = ", ".join(str(pid) for pid in wanted)
             raise InjectionError(f"of node {node!r} no process {told} is there: each had ended by itself")
         await asyncio.to_thread(signal_all, hit, signal.SIGKILL)
+
+    async def restart_raylet(self, node: str) -> None:
+        """SIGKILL to a node's raylet; what keeps the node up then starts Ray again on it.
+
+        Raises:
+            InjectionError: no such live node, it is the head, or its raylet has ended.
+        """
+        instance = self._ledger.live(node)
+        if instance.instance == "head":
+            raise InjectionError("the head's raylet cannot be restarted so: the head ends with it")
+        raylets = [process.pid for process in await self._driver.processes(instance) if process.role == "raylet"]
+        if not raylets:
+            raise InjectionError(f"node {node!r} has no raylet: it had ended by itself")
+        await self._driver.keep_up(instance)
+        await asyncio.to_thread(signal_all, raylets, signal.SIGKILL)

@@ -169,6 +169,13 @@ class ProcessDriver:
         await self.stop(instance, limit_s=0.0)
         return await self.start(instance, launch)
 
+    async def keep_up(self, instance: Instance) -> None:
+        """SIGUSR1 to the wrapper."""
+        wrapper = self._pid(instance)
+        if wrapper is None:
+            raise InjectionError(f"node {instance.node} is gone")
+        signal_all([wrapper], signal.SIGUSR1)
+
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """The wrapper's descendants; for the head, with the programs beside it."""
         wrapper = self._pid(instance)

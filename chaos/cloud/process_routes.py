@@ -31,8 +31,13 @@ def process_routes(cloud: Cloud) -> list[web.RouteDef]:
         await cloud.restart(request.match_info["node"])
         return web.json_response({})
 
+    async def restart_raylet(request: web.Request) -> web.Response:
+        await cloud.restart_raylet(request.match_info["node"])
+        return web.json_response({})
+
     return [
         web.get("/nodes/{node}/processes", look),
         web.post("/nodes/{node}/processes/kill", kill),
         web.post("/nodes/{node}/restart", restart),
+        web.post("/nodes/{node}/raylet/restart", restart_raylet),
     ]

@@ -21,6 +21,7 @@ PROGRAM_VARIABLE = "RAYCHAOS_EXECUTION"
 PROVIDER = "chaos.cloud.node_provider.CloudNodeProvider"
 COMPOSE_GCS_PORT = 6379
 COMPOSE_DASHBOARD_PORT = 8265
+REDIS_ADDRESS = "redis:6379"
 
 
 def autoscaling_file(directory: CloudDirectory) -> Path:
@@ -143,6 +144,9 @@ def head_launch(
         environment["DASHBOARD_METRIC_PORT"] = str(port_of("dashboard_metrics"))
     if spec.gcs_storage == "rocksdb":
         environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(directory.nodes / "head" / "gcs")}
+    if spec.gcs_storage == "redis":
+        environment["RAY_REDIS_ADDRESS"] = REDIS_ADDRESS
+        argv.append(f"--redis-password={directory.ray_token.read_text()}")
     if spec.dashboard:
         argv += [
             f"--dashboard-port={port_of('dashboard')}",

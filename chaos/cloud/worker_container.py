@@ -33,7 +33,10 @@ NODE_TYPE_LABEL = "raychaos.node_type"
 
 _NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 # Ray's directory lies in the cluster's, behind a path short enough for its sockets.
-_ENTRY = 'mkdir -p "$0/ray" && ln -sfn "$0/ray" /tmp/ray && exec "$@" --node-ip-address="$(hostname -i)"'
+_ENTRY = (
+    'mkdir -p "$0/ray" && ln -sfn "$0/ray" /tmp/ray && '
+    'exec python -m chaos.cloud.node_process - 0 0 - "$@" --node-ip-address="$(hostname -i)"'
+)
 
 
 class OwnContainer:

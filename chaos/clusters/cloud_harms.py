@@ -105,6 +105,10 @@ class HarmsThroughCloud(ABC):
         """Starts a node anew."""
         await self._cloud.restart(node)
 
+    async def restart_raylet(self, node: str) -> None:
+        """SIGKILL to a node's raylet, which then comes back."""
+        await self._cloud.restart_raylet(node)
+
     async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
         """Edits the autoscaler's configuration."""
         await self._cloud.apply(change, effect_id=effect_id, lease_s=lease_s)

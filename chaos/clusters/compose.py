@@ -250,6 +250,7 @@ class ComposeCluster(CloudCluster):
             # Any free ports: several clusters stand side by side. A head that is started again keeps one we choose.
             "RAYCHAOS_GCS_PORT": "" if self.spec.gcs_storage == "memory" else str(free_ports(1)[0]),
             "RAYCHAOS_DASHBOARD_PORT": "",
+            "COMPOSE_PROFILES": "redis" if self.spec.gcs_storage == "redis" else "",
         }
 
     async def _end_cloud(self, *, limit_s: float) -> None:

@@ -92,6 +92,10 @@ class FakeDriver:
         self.vanish(instance.handle)
         return await self.start(instance, launch)
 
+    async def keep_up(self, instance: Instance) -> None:
+        """Noted."""
+        await self._called("keep_up", instance)
+
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """Its raylet, numbered as its handle is."""
         if instance.handle not in self.running:

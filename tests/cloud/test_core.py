@@ -712,6 +712,18 @@ async def test_only_workers_that_run_can_be_restarted(sky: Sky) -> None:
         await sky.cloud.restart("w1")
 
 
+async def test_a_raylet_comes_back_only_on_a_worker_that_runs_and_is_not_paused(sky: Sky) -> None:
+    await launched(sky)
+    with pytest.raises(InjectionError, match="the head ends with it"):
+        await sky.cloud.restart_raylet("head")
+    with pytest.raises(InjectionError, match="'w2' does not run"):
+        await sky.cloud.restart_raylet("w2")
+    await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
+    with pytest.raises(InjectionError, match="'w1' is paused"):
+        await sky.cloud.restart_raylet("w1")
+    assert "keep_up" not in [method for method, _ in sky.driver.calls]
+
+
 async def test_single_processes_are_shown_and_killed_where_the_node_runs(sky: Sky) -> None:
     await launched(sky)
     assert [process.pid for process in await sky.cloud.processes.look("w1")] == [2]

@@ -141,6 +141,46 @@ def test_when_the_command_ends_so_does_what_it_left_behind(nest: Nest) -> None:
     assert nest.living() == []
 
 
+# Notes its PID, has the family above, and ends when it is told to.
+RUNS = """
+import os, sys, time
+with open({runs!r}, "a") as file:
+    file.write(f"{{os.getpid()}}\\n")
+{family}
+while not os.path.exists({end!r}):
+    time.sleep(0.02)
+"""
+
+
+def test_when_it_was_asked_to_it_runs_the_command_again_once(nest: Nest) -> None:
+    runs, end = nest.directory / "runs", nest.directory / "end"
+    wrapper = nest.start(RUNS.format(runs=str(runs), end=str(end), family=FAMILY))
+    (first,) = runs.read_text().split()
+    before = set(nest.living())
+    wrapper.send_signal(signal.SIGUSR1)
+    os.kill(int(first), signal.SIGKILL)
+    until(lambda: len(runs.read_text().split()) == 2, "run again")
+    until(lambda: len(nest.living()) == 5, "with its family")
+    assert set(nest.living()) & before == {wrapper.pid}
+    end.touch()
+    wrapper.wait(LIMIT_S)
+    assert nest.living() == []
+    assert len(runs.read_text().split()) == 2
+
+
+def test_one_that_is_to_end_does_not_run_the_command_again(nest: Nest) -> None:
+    wrapper = nest.start(FAMILY + SLEEP)
+    wrapper.send_signal(signal.SIGUSR1)
+    wrapper.send_signal(signal.SIGTERM)
+    wrapper.wait(LIMIT_S)
+    assert nest.living() == []
+
+
+def test_without_files_it_watches_nobody_and_writes_where_it_is_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos.cloud.node_process", "-", "0", "0", "-", sys.executable, "-c", "print(7)"]
+    assert subprocess.run(command, capture_output=True, check=True, timeout=LIMIT_S, cwd=tmp_path).stdout == b"7\n"
+
+
 def test_when_the_cloud_is_dead_for_the_grace_period_everything_ends(nest: Nest) -> None:
     grace_s = 0.6
     wrapper = nest.start(FAMILY + SLEEP, grace_s=grace_s)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -19,6 +20,7 @@ from chaos.cloud.node_processes import NodeProcesses, in_namespace_of, look_at, 
 from chaos.cloud.ray_start import PROGRAM_VARIABLE
 from chaos.cluster import NodeProcess
 from chaos.errors import InjectionError
+from chaos.harm import Role
 from tests.cloud.fake_driver import FakeDriver
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -60,6 +62,7 @@ def test_what_starts_ray_is_told_from_what_wraps_it() -> None:
     start = ["python", "-c", "main()", "start", "--block", "--address=1:2"]
     assert starts_ray(start)
     assert not starts_ray(["python", "-m", "chaos.cloud.node_process", "address.json", *start])
+    assert not starts_ray(["docker-init", "--", "sh", "-c", "exec python -m chaos.cloud.node_process - 0 0 -", *start])
     assert not starts_ray(["python", "-c", "main()", "start"])
 
 
@@ -100,4 +103,33 @@ async def test_only_the_very_process_is_killed(sleeper: subprocess.Popen[bytes],
         await processes.kill("w1", {seen.pid: seen.started_ticks - 1, 7: 7})
     assert sleeper.poll() is None
     await processes.kill("w1", {seen.pid: seen.started_ticks})
+    assert await asyncio.to_thread(sleeper.wait, LIMIT_S) == -signal.SIGKILL
+
+
+class OneRaylet(OneProcess):
+    """The process is a raylet to those who look."""
+
+    raylet = True
+
+    async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
+        role: Role | Literal[""] = "raylet" if self.raylet else ""
+        return tuple(seen.model_copy(update={"role": role}) for seen in look_at([self.pid]))
+
+
+async def test_a_raylet_is_killed_once_it_is_known_to_come_back(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    ledger, driver = Ledger(StateFile(tmp_path / "state.json")), OneRaylet(sleeper.pid)
+    processes = NodeProcesses(ledger, driver)
+    ledger.put(Instance(instance="i-00001", node="w1", node_type="gpu", state="running", handle="h1"))
+    driver.raylet = False
+    with pytest.raises(InjectionError, match="'w1' has no raylet"):
+        await processes.restart_raylet("w1")
+    driver.raylet = True
+    driver.failing["keep_up"] = InjectionError("node w1 is gone")
+    with pytest.raises(InjectionError, match="is gone"):
+        await processes.restart_raylet("w1")
+    assert sleeper.poll() is None
+    del driver.failing["keep_up"]
+    await processes.restart_raylet("w1")
     assert await asyncio.to_thread(sleeper.wait, LIMIT_S) == -signal.SIGKILL

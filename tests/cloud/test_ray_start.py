@@ -28,9 +28,20 @@ def test_the_head_gets_the_limits_in_force_and_a_gcs_that_keeps_what_it_knows() 
     assert yaml.safe_load(text)["max_workers"] == 9
 
 
+def test_a_gcs_in_redis_is_told_where_it_is_and_its_password(tmp_path: Path) -> None:
+    directory = CloudDirectory(tmp_path)
+    config = CONFIG.model_copy(update={"spec": SPEC.model_copy(update={"gcs_storage": "redis"})})
+    directory.create(config, token="t", ray_token="secret")
+    launch = head_launch(config, directory, cloud_url="http://cloud", address="", port_of=lambda _: 1)
+    assert launch.environment["RAY_REDIS_ADDRESS"] == "redis:6379"
+    assert "--redis-password=secret" in launch.argv
+    assert "requirepass secret" in directory.redis.read_text().splitlines()
+    assert directory.redis.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_gcs_in_memory_is_ray_s_own_default() -> None:
     launch = head_launch(CONFIG, DIRECTORY, cloud_url="http://cloud", address="127.0.0.1", port_of=lambda _: 1)
-    assert "RAY_gcs_storage" not in launch.environment
+    assert not {"RAY_gcs_storage", "RAY_REDIS_ADDRESS"} & set(launch.environment)
 
 
 def test_a_worker_has_what_its_type_was_when_it_was_asked_for() -> None:

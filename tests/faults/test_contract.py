@@ -18,6 +18,7 @@ MADE: dict[str, dict[str, object]] = {
     "preempt_node": {},
     "restart_node": {},
     "kill_raylet": {},
+    "restart_raylet": {},
     "kill_dashboard_agent": {},
     "kill_worker_process": {},
     "pause_process": {"role": "raylet"},

@@ -55,6 +55,8 @@ ALONE = {
     "change_limits": "max_workers: 1, on: {event: node.joined, nth: 2}, duration_s: 6",
     "restart_head": LATER,
 }
+# What a GCS that remembers keeps its knowledge in.
+STORAGE = {"local": "rocksdb", "compose": "redis"}
 # What some need in place of WORKLOAD: an autoscaler that soon gives up what it takes for a launch that never comes, so
 # that the cluster is as it was for the next case; a GCS that remembers, and a driver that does not die with the head.
 GIVING_UP = WORKLOAD.replace(
@@ -67,7 +69,7 @@ schedule:""",
 REMEMBERING = """
 workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
 cluster:
-  gcs_storage: rocksdb
+  gcs_storage: STORAGE
   driver_on: driver
   max_workers: 3
   node_types:
@@ -123,7 +125,7 @@ def nothing_left(results: Results) -> None:
 
 
 def test_every_fault_has_a_case() -> None:
-    named = [name for tour in TOURS.values() for name in tour.parameters] + [*ALONE, *ENDS_THE_JOB]
+    named = [name for tour in TOURS.values() for name in tour.names] + [*ALONE, *ENDS_THE_JOB]
     assert sorted(named) == sorted(faults.ALL)
 
 
@@ -152,7 +154,8 @@ async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: s
 
 @pytest.mark.parametrize(("kind", "name"), on_clusters(ALONE))
 async def test_a_fault_alone(lab: Lab, kind: str, name: str) -> None:
-    spec = lab.spec(f"{RUNS.get(name, WORKLOAD)}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
+    run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
+    spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
     results = await lab.run(spec)
     seen_to(results, "i1", name)
     nothing_left(results)

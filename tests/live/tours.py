@@ -1,9 +1,12 @@
-"""Tours: one run in which faults follow each other, each when the one before has been seen to; so many cost little."""
+"""Tours: one run in which many faults follow each other, each when the one before has been seen to; so they are cheap.
+
+They do in lanes, side by side: those of one lane keep off the nodes of another's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import faults
 from chaos.commands import CLUSTERS
@@ -15,34 +18,46 @@ BEGIN = "on: {progress_percent: 3}"
 
 @dataclass(frozen=True)
 class Tour:
-    """A job on a cluster, long enough for all its faults, by name with parameters; the `short` job is its ruler."""
+    """A job on a cluster, long enough for all its faults, by name with parameters; the `short` job is its ruler.
+
+    What is `last` comes, one fault, when all lasting ones of the lanes are over.
+    """
 
     job: str
     cluster: str
-    parameters: Mapping[str, str]
+    lanes: tuple[Mapping[str, str], ...]
+    last: Mapping[str, str] = field(default_factory=dict)
     short: str = "{name: task_bursts, stages: [{tasks: 2, batches: 16}]}"
 
+    @property
+    def names(self) -> list[str]:
+        """All its faults."""
+        return [name for lane in (*self.lanes, self.last) for name in lane]
+
     def able(self, kind: str) -> list[str]:
-        """The faults of the tour that a kind of cluster can do, in their order."""
-        return [name for name in self.parameters if not faults.ALL[name].missing_capabilities(CLUSTERS[kind])]
+        """Those that a kind of cluster can do."""
+        return [name for name in self.names if not faults.ALL[name].missing_capabilities(CLUSTERS[kind])]
 
     def schedule(self, kind: str) -> str:
         """The injections, by the faults' names; one without a trigger begins when the one before is over."""
-        lines, healed = [], 0
-        trigger = BEGIN
-        for place, name in enumerate(self.able(kind), start=1):
-            own = self.parameters[name]
-            begun = "" if any(word in own for word in ("on:", "at_s:")) else f", {trigger}"
-            lines.append(f"  - {{id: {name}, fault: {name}, {own}{begun}}}")
-            lasts = faults.ALL[name].lasts
-            healed += lasts
-            after = f"{{event: fault.healed, nth: {healed}}}" if lasts else f"{{event: fault.probed, nth: {place}}}"
-            trigger = f"on: {after}, after_s: 0.5"
-        return "\n".join(lines)
+        able = self.able(kind)
+        lines = [line for lane in self.lanes for line in _in_turn(lane, able, BEGIN)]
+        lasting = sum(faults.ALL[name].lasts for lane in self.lanes for name in lane if name in able)
+        return "\n".join([*lines, *_in_turn(self.last, able, f"on: {{event: fault.healed, nth: {lasting}}}")])
 
     def spec_text(self, *, job: str, schedule: str = "") -> str:
         """The specification, with or without faults."""
         return f"cluster: {{{self.cluster}}}\nworkload: {job}\ndeadline_s: 400\nschedule:\n{schedule or '  []'}\n"
+
+
+def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> Iterator[str]:
+    """A lane's injections, the first of them at a trigger."""
+    for name in (name for name in lane if name in able):
+        own = lane[name]
+        begun = "" if any(word in own for word in ("on:", "at_s:")) else f", {trigger}"
+        yield f"  - {{id: {name}, fault: {name}, {own}{begun}}}"
+        over = "fault.healed" if faults.ALL[name].lasts else "fault.probed"
+        trigger = f"on: {{event: {over}, injection: {name}}}, after_s: 0.3"
 
 
 TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}"
@@ -77,6 +92,7 @@ TAKING_NODES = {
     "preempt_node": "target: oldest, duration_s: 3",
     "stop_node": "target: newest, duration_s: 3",
     "restart_node": "target: oldest",
+    "restart_raylet": "target: newest",
 }
 
 
@@ -96,7 +112,7 @@ def bursting() -> Tour:
     return Tour(
         job=f"{{name: task_bursts, stages: [{stages}]}}",
         cluster=f"{TWO}, idle_timeout_s: 1",
-        parameters=parameters,
+        lanes=(parameters,),
         short="{name: task_bursts, stages: [{tasks: 2, batches: 2}, {tasks: 0, pause_s: 5}, {tasks: 2, batches: 2}]}",
     )
 
@@ -104,52 +120,64 @@ def bursting() -> Tour:
 TOURS = {
     "launches": bursting(),
     "nodes": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 150}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 100}]}",
         cluster=TWO,
-        parameters={
-            "pause_node": "target: newest, duration_s: 2",
-            "pause_process": "role: worker, target: oldest, duration_s: 2",
-            "kill_dashboard_agent": "target: oldest",
-            "kill_worker_process": "runs: predict_rows, target: oldest",
-            # A node may have to start a process that imports torch before its next batch.
-            "gpu_out_of_memory": "target: oldest, duration_s: 6",
-            "gpu_ecc_error": "target: newest, duration_s: 6",
-            "gpu_lost": "target: oldest, duration_s: 6",
-            "gpu_hang": "target: newest, duration_s: 10",
-            "gpu_slow": "factor: 3, target: oldest, duration_s: 6",
-            "pause_autoscaler": "duration_s: 3",
-            "kill_autoscaler": "duration_s: 3",
-            "press_memory": "mb: 200, target: oldest, duration_s: 3",
-            "exhaust_file_descriptors": "target: oldest, duration_s: 2",
-            "fill_object_store": "percent: 80, target: oldest, duration_s: 8",
-            "fill_disk": "target: oldest, duration_s: 3",
-            "throttle_disk": "mb_per_s: 2, target: oldest, duration_s: 3",
-            "change_idle_timeout": "idle_timeout_s: 2, duration_s: 3",
-            "change_node_types": "new_type: big, resources: {CPU: 4, GPU: 2}, duration_s: 4",
-        },
+        lanes=(
+            {
+                # A node may have to start a process that imports torch before its next batch.
+                "gpu_out_of_memory": "target: oldest, duration_s: 6",
+                "gpu_ecc_error": "target: oldest, duration_s: 6",
+                "gpu_lost": "target: oldest, duration_s: 6",
+                "gpu_hang": "target: oldest, duration_s: 10",
+                "gpu_slow": "factor: 3, target: oldest, duration_s: 6",
+            },
+            {
+                "pause_node": "target: newest, duration_s: 2",
+                "pause_process": "role: worker, target: newest, duration_s: 2",
+                "kill_worker_process": "runs: predict_rows, target: newest",
+                "press_memory": "mb: 200, target: newest, duration_s: 3",
+                "exhaust_file_descriptors": "target: newest, duration_s: 2",
+                "fill_object_store": "percent: 80, target: newest, duration_s: 8",
+                "fill_disk": "target: newest, duration_s: 3",
+                "throttle_disk": "mb_per_s: 2, target: newest, duration_s: 3",
+            },
+            {
+                "pause_autoscaler": "duration_s: 3",
+                "kill_autoscaler": "duration_s: 3",
+                "change_idle_timeout": "idle_timeout_s: 4, duration_s: 3",
+                "change_node_types": "new_type: big, resources: {CPU: 4, GPU: 2}, duration_s: 4",
+            },
+        ),
+        last={"kill_dashboard_agent": "target: oldest"},
     ),
     "networks": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 90}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 60}]}",
         cluster=TWO,
-        parameters={
-            "throttle_network": "rate_mbit: 4, target: random, duration_s: 3",
-            "partition_network": "peers: head, target: random, duration_s: 2",
-            "delay_network": "delay_ms: 40, jitter_ms: 5, target: random, duration_s: 3",
-            "lose_packets": "percent: 5, target: random, duration_s: 3",
-            "duplicate_packets": "percent: 5, target: random, duration_s: 3",
-            "corrupt_packets": "percent: 5, target: random, duration_s: 3",
-            "reorder_packets": "percent: 5, target: random, duration_s: 3",
-            "flap_network": "down_s: 0.4, up_s: 0.6, target: random, duration_s: 4",
-            "reset_connections": "target: random, duration_s: 1",
-        },
+        lanes=(
+            {
+                "throttle_network": "rate_mbit: 4, target: oldest, duration_s: 3",
+                "delay_network": "delay_ms: 40, jitter_ms: 5, target: oldest, duration_s: 3",
+                "lose_packets": "percent: 5, target: oldest, duration_s: 3",
+                "corrupt_packets": "percent: 5, target: oldest, duration_s: 3",
+                "reset_connections": "target: oldest, duration_s: 1",
+            },
+            {
+                "partition_network": "peers: head, target: newest, duration_s: 2",
+                "duplicate_packets": "percent: 5, target: newest, duration_s: 3",
+                "reorder_packets": "percent: 5, target: newest, duration_s: 3",
+                "flap_network": "down_s: 0.4, up_s: 0.6, target: newest, duration_s: 4",
+            },
+        ),
     ),
     "losses": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 110}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 125}]}",
         cluster=THREE,
-        parameters={
-            name: f"{own}, {BEGIN if joined == 2 else f'on: {{event: node.joined, nth: {joined}}}, after_s: 2'}"
-            for joined, (name, own) in enumerate(TAKING_NODES.items(), start=2)
-        },
+        lanes=(
+            {
+                name: f"{own}, {BEGIN if joined == 2 else f'on: {{event: node.joined, nth: {joined}}}, after_s: 2'}"
+                for joined, (name, own) in enumerate(TAKING_NODES.items(), start=2)
+            },
+        ),
     ),
 }
 
