@@ -13,6 +13,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from chaos.harm import (
     AnswerHarm,
+    ClockSkew,
     ConfigChange,
     CpuThrottle,
     DeviceFault,
@@ -393,7 +394,8 @@ class Gauges(Value):
     cache that can go at once; `oom_kills` counts what the kernel killed in the node for want of memory; `ballast_mb` is
     what processes of ours hold there, and `store_fillers` how many of ours hold objects. `raylet_files` of at most
     `raylet_file_limit` are open in its raylet. `disk_mb` and `disk_free_mb` are of the file system of limited size that
-    objects are spilled to, where the node has one, on which `disk_fillers` of ours hold a file.
+    objects are spilled to, where the node has one, on which `disk_fillers` of ours hold a file. `clock_offset_s` is how
+    far the time of day that its raylet reads is ahead of the machine's, where the node has a clock of its own.
     """
 
     at_s: float
@@ -410,6 +412,7 @@ class Gauges(Value):
     disk_free_mb: float | None = None
     raylet_files: int | None = None
     raylet_file_limit: int | None = None
+    clock_offset_s: float | None = None
 
 
 @runtime_checkable
@@ -463,6 +466,15 @@ class FillsDisks(GaugesNodes, Protocol):
 
     async def fill_disk(self, node: str, fill: DiskFill, *, effect_id: str, lease_s: float) -> None:
         """Fills it until undone or the lease ends."""
+        ...
+
+
+@runtime_checkable
+class SkewsClocks(GaugesNodes, Protocol):
+    """A node's time of day can be moved, and nobody else's."""
+
+    async def skew_clock(self, node: str, skew: ClockSkew, *, effect_id: str, lease_s: float) -> None:
+        """Moves it until undone or the lease ends."""
         ...
 
 

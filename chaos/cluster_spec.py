@@ -47,6 +47,7 @@ class NodeType(Value):
     cpu_limit: float | None = Field(default=None, gt=0.0)
     shm_mb: int = Field(default=256, ge=64)
     disk_limit_mb: int | None = Field(default=None, ge=16)
+    own_clock: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> NodeType:

@@ -151,6 +151,13 @@ class DiskThrottle(Value):
     mb_per_s: float = Field(gt=0.0)
 
 
+class ClockSkew(Value):
+    """The time of day on the node is `offset_s` ahead of the machine's, or behind it."""
+
+    kind: Literal["clock_skew"] = "clock_skew"
+    offset_s: float
+
+
 class LaunchFault(Value):
     """What the Cloud does to launches: hold each for `delay_s`, or answer `error`.
 
@@ -278,7 +285,7 @@ class RpcFault(Value):
 
 
 ProcessHarm: TypeAlias = StoppedProcesses | EndedProcess | EndingNode
-ResourceHarm: TypeAlias = CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill | DiskThrottle
+ResourceHarm: TypeAlias = CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill | DiskThrottle | ClockSkew
 NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | ProcessHarm | ResourceHarm
 LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
 AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage

@@ -49,6 +49,7 @@ from faults.reset_connections import ResetConnections
 from faults.restart_head import RestartHead
 from faults.restart_node import RestartNode
 from faults.restart_raylet import RestartRaylet
+from faults.skew_clock import SkewClock
 from faults.slow_join import SlowJoin
 from faults.stale_listing import StaleListing
 from faults.stop_node import StopNode
@@ -110,6 +111,7 @@ ALL: Mapping[str, type[Fault]] = MappingProxyType(
             FillObjectStore,
             FillDisk,
             ThrottleDisk,
+            SkewClock,
             DelayNetwork,
             LosePackets,
             DuplicatePackets,

@@ -37,6 +37,7 @@ from chaos.cluster import (
     RpcFaultsSeen,
     ShapesNetworks,
     SignalsProcesses,
+    SkewsClocks,
     ThrottlesCpus,
     ThrottlesDisks,
     UndoesEffects,
@@ -47,6 +48,7 @@ from chaos.events import Event, RunOpened
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import (
     AnswerHarm,
+    ClockSkew,
     CloudHarm,
     ConfigChange,
     CpuThrottle,
@@ -398,6 +400,10 @@ class FakeCluster:
         """Notes the filling."""
         await self._take("fill_disk", node, fill, effect_id, lease_s)
 
+    async def skew_clock(self, node: str, skew: ClockSkew, *, effect_id: str, lease_s: float) -> None:
+        """Notes the skew."""
+        await self._take("skew_clock", node, skew, effect_id, lease_s)
+
     async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
         """Notes the throttle."""
         await self._take("throttle_disk", node, throttle, effect_id, lease_s)
@@ -438,6 +444,7 @@ class FakeCluster:
             disk_free_mb=100.0 - max([10.0, *full]),
             raylet_files=50,
             raylet_file_limit=min([1024, *(50 + spare for spare in spares)]),
+            clock_offset_s=sum(harm.offset_s for harm in harms if isinstance(harm, ClockSkew)),
         )
         return self.gauged[node]
 
@@ -546,6 +553,7 @@ CAPABILITIES: tuple[type, ...] = (
     FillsStores,
     FillsDisks,
     ThrottlesDisks,
+    SkewsClocks,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
 

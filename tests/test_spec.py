@@ -547,6 +547,8 @@ def test_limits_survive_being_written() -> None:
         ("local", "{fault: restart_raylet, target: head, at_s: 1}", "restart_head does that"),
         ("compose", "{fault: fill_disk, target: w1, at_s: 1, duration_s: 2}", "give one disk_limit_mb"),
         ("compose", "{fault: fill_disk, target: head, at_s: 1, duration_s: 2}", "target workers"),
+        ("compose", "{fault: skew_clock, offset_s: 9, target: w1, at_s: 1, duration_s: 2}", "give one own_clock: true"),
+        ("compose", "{fault: skew_clock, offset_s: 9, target: head, at_s: 1, duration_s: 2}", "target workers"),
         ("local", "{fault: press_memory, until_percent: 50, target: w1, at_s: 1, duration_s: 2}", "give mb"),
     ],
 )

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from docker.errors import APIError, NotFound
 
 from chaos.cloud.bootstrap import make_node_directory
+from chaos.cloud.clocks import Clocks
 from chaos.cloud.config import CONTAINER_ROOT, CloudConfig, CloudDirectory
 from chaos.cloud.container_resources import ContainerResources
 from chaos.cloud.container_starts import start_again, start_in
@@ -97,6 +98,7 @@ class DockerDriver:
         self._frozen: set[str] = set()
         self._shaper = NetworkShaper()
         self._device_faults = DeviceFaults(directory, root_on_nodes=CONTAINER_ROOT)
+        self._clocks = Clocks(directory, self.processes, root_on_nodes=CONTAINER_ROOT)
         self._stopper, self._notices = Stopper(self.processes), Notices(directory, self.processes)
         self._reviver = Reviver(directory, self.processes, self._revive)
         self._resources = ContainerResources(
@@ -106,6 +108,7 @@ class DockerDriver:
         self._networks = Networks(self._shaper, self._kernel_of)
         self._enforcers: tuple[Enforcer, ...] = (
             self._device_faults,
+            self._clocks,
             self._networks,
             *self._resources.enforcers,
             self._freezer,
@@ -285,8 +288,9 @@ class DockerDriver:
             return None
 
     async def gauges(self, instance: Instance) -> Gauges | None:
-        """Read from the container's control groups."""
-        return await self._resources.gauges(instance)
+        """Read from the container's control groups; and its clock."""
+        gauges = await self._resources.gauges(instance)
+        return gauges and gauges.model_copy(update={"clock_offset_s": await self._clocks.read(instance)})
 
     async def measure_disk(self, instance: Instance, *, transfer_kib: int) -> float | None:
         """Timed in the container."""
@@ -318,7 +322,7 @@ class DockerDriver:
             return []
         try:
             seen = [f"{instance.node}: {thing}" for thing in (await self._shaper.look(kernel.pid)).ours]
-            seen += self._device_faults.seen(instance)
+            seen += (*self._device_faults.seen(instance), *self._clocks.seen(instance))
         except InjectionError:
             # A process lets go of its namespaces a moment before it has ended.
             if kernel.alive() and kernel.has_network():
@@ -442,7 +446,8 @@ class DockerDriver:
 
     def _container_for(self, instance: Instance, launch: NodeLaunch) -> Any:
         """The instance's container: made now, or by an earlier Cloud that crashed before it could remember it."""
-        description = self._workers.describe(instance, launch, environment=self._device_faults.environment(instance))
+        own = {**self._device_faults.environment(instance), **self._clocks.environment(instance)}
+        description = self._workers.describe(instance, launch, environment=own)
         try:
             return self._engine.containers.create(**description)
         except APIError as error:

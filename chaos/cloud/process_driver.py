@@ -36,7 +36,16 @@ from chaos.cloud.ray_start import DIRECTORY_VARIABLE, INSTANCE_VARIABLE, MARK_VA
 from chaos.cloud.stopping import Stopper
 from chaos.cluster import Gauges, NodeProcess
 from chaos.errors import ClusterError, InjectionError
-from chaos.harm import CpuThrottle, DiskFill, DiskThrottle, FrozenNode, NetworkShape, NodeHarm, StoppedProcesses
+from chaos.harm import (
+    ClockSkew,
+    CpuThrottle,
+    DiskFill,
+    DiskThrottle,
+    FrozenNode,
+    NetworkShape,
+    NodeHarm,
+    StoppedProcesses,
+)
 from chaos.value import Value
 
 _POLL_S = 0.05
@@ -188,13 +197,15 @@ class ProcessDriver:
         return {instance.instance for instance in instances if self._pid(instance) is None}
 
     def refuses(self, harm: NodeHarm) -> str:
-        """Networks, CPU time and disks: all nodes share this machine's."""
+        """Networks, CPU time, disks and clocks: all nodes share this machine's."""
         if isinstance(harm, NetworkShape):
             return "nodes of a local cluster share this machine's network; use --cluster compose"
         if isinstance(harm, CpuThrottle):
             return "nodes of a local cluster have no limit of CPU time; use --cluster compose"
         if isinstance(harm, (DiskFill, DiskThrottle)):
             return "nodes of a local cluster share this machine's disk; use --cluster compose"
+        if isinstance(harm, ClockSkew):
+            return "nodes of a local cluster share this machine's clock; use --cluster compose"
         return ""
 
     async def obey(

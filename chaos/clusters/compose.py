@@ -46,7 +46,7 @@ from chaos.clusters.compose_command import IMAGE_VARIABLE, require_compose, run
 from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, sweep
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
-from chaos.harm import CpuThrottle, DiskFill, DiskThrottle, NetworkShape
+from chaos.harm import ClockSkew, CpuThrottle, DiskFill, DiskThrottle, NetworkShape
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
@@ -91,6 +91,10 @@ class ComposeCluster(CloudCluster):
     async def throttle_disk(self, node: str, throttle: DiskThrottle, *, effect_id: str, lease_s: float) -> None:
         """Limits how fast a node's container uses its disk."""
         await self._cloud.apply(throttle, node=node, effect_id=effect_id, lease_s=lease_s)
+
+    async def skew_clock(self, node: str, skew: ClockSkew, *, effect_id: str, lease_s: float) -> None:
+        """Moves the time of day on a node that has a clock of its own."""
+        await self._cloud.apply(skew, node=node, effect_id=effect_id, lease_s=lease_s)
 
     async def measure_disk(self, node: str, *, transfer_kib: int) -> float | None:
         """Measured by a program in the node's container."""

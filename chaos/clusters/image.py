@@ -3,7 +3,7 @@
 Two layers of images, so that an edit of raychaos' code costs a second and not minutes:
 
 - `raychaos-runtime:<ray>-<hash>`: Debian, Python, Ray, torch: `compose/Dockerfile` up to its last FROM. The hash covers
-  that, `compose/requirements.txt`, the versions and the base image.
+  that, the files beside it that it copies, the versions and the base image.
 - `raychaos:<ray>-<hash>`: the runtime plus the packages `chaos`, `faults` and `workloads`, which the hash covers too.
 
 Where this machine's pip takes packages from somewhere a container cannot reach (a directory, a private index, a proxy's
@@ -41,6 +41,7 @@ TORCH_VERSION = "2.13.0"
 _REPOSITORY = "raychaos"
 _RUNTIME_REPOSITORY = "raychaos-runtime"
 _PACKAGES = ("chaos", "faults", "workloads")
+_RUNTIME_FILES = ("requirements.txt", "clock.c")
 _LAST_STAGE = "\nFROM runtime\n"
 _IMAGES_KEPT = 3
 _RUNTIMES_KEPT = 2
@@ -208,7 +209,7 @@ def _stages() -> tuple[str, str]:
 
 
 def _runtime_tag(ray_version: str, base_image: str) -> str:
-    parts: list[str | bytes] = [_stages()[0], (compose_directory() / "requirements.txt").read_bytes()]
+    parts: list[str | bytes] = [_stages()[0], *((compose_directory() / name).read_bytes() for name in _RUNTIME_FILES)]
     parts += [ray_version, TORCH_VERSION, base_image, _torch_index_url()]
     return f"{_RUNTIME_REPOSITORY}:{ray_version}-{_digest(parts)}"
 
@@ -296,7 +297,8 @@ async def _build_runtime(tag: str, ray_version: str, base_image: str, wheelhouse
     arguments = {"BASE_IMAGE": base_image, "RAY_VERSION": ray_version, "TORCH_VERSION": TORCH_VERSION}
     arguments["TORCH_INDEX_URL"] = _torch_index_url()
     with _context(_stages()[0]) as context:
-        _write(context / "compose" / "requirements.txt", (compose_directory() / "requirements.txt").read_bytes())
+        for name in _RUNTIME_FILES:
+            _write(context / "compose" / name, (compose_directory() / name).read_bytes())
         if wheelhouse is not None:
             _link_wheels(wheelhouse, context / "compose" / "wheelhouse")
         await _docker_build(tag, context, arguments, on_line)

@@ -132,7 +132,10 @@ async def test_the_runtime_and_the_code_are_built_apart_and_only_once(
     assert "--build-arg RAY_VERSION=9.9.9" in runtime
     assert "--force-rm" in runtime
     assert f"--tag {tag} " in code
-    for number, sources in ((1, ["compose/requirements.txt"]), (2, ["chaos", "faults", "workloads"])):
+    for number, sources in (
+        (1, ["compose/requirements.txt", "compose/clock.c"]),
+        (2, ["chaos", "faults", "workloads"]),
+    ):
         context = engine.notes / f"context-{number}"
         asked = copied((context / "Dockerfile").read_text())
         assert [source for source in sources if (context / source).exists()] == sources

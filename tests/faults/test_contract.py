@@ -59,6 +59,7 @@ MADE: dict[str, dict[str, object]] = {
     "exhaust_file_descriptors": {},
     "fill_object_store": {},
     "fill_disk": {},
+    "skew_clock": {"offset_s": 30.0},
     "throttle_disk": {"mb_per_s": 5.0},
     "delay_network": {"delay_ms": 40.0},
     "lose_packets": {"percent": 10.0},

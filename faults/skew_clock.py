@@ -1,0 +1,93 @@
+"""`skew_clock`: a node's time of day is wrong, as with a broken NTP client, or after a resume without one."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from chaos.cluster import SkewsClocks, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
+from chaos.events import Outcome
+from chaos.fault import ActsOn, Effect, Fault, Readings, Site
+from chaos.harm import ClockSkew
+
+_LEAST_S = 1.0
+_TOLERANCE_S = 0.25
+_UNIT = "s"
+
+
+class SkewClock(Fault):
+    """Each victim's time of day jumps by `offset_s` seconds, and jumps back. Durations are measured as before."""
+
+    name: ClassVar[str] = "skew_clock"
+    summary: ClassVar[str] = "move a node's time of day, ahead or back"
+    needs: ClassVar[tuple[type, ...]] = (SkewsClocks, UndoesEffects)
+    acts_on: ClassVar[ActsOn] = "nodes"
+    lasts: ClassVar[bool] = True
+    effect_within_s: ClassVar[float] = 5.0
+
+    offset_s: float = Field(ge=-86_400.0, le=86_400.0)
+
+    @field_validator("offset_s")
+    @classmethod
+    def _enough_to_show(cls, offset_s: float) -> float:
+        if abs(offset_s) < _LEAST_S:
+            raise ValueError(f"offset_s is {offset_s:g}: ahead or back, it must be {_LEAST_S:g} s or more")
+        return offset_s
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:
+        """There is nothing to move on the head, or where no type of node has a clock of its own."""
+        if selected == "head":
+            return "the head has no clock of its own; target workers"
+        if not any(kind.own_clock for kind in cluster.node_types.values()):
+            return "no node type has a clock of its own; give one own_clock: true"
+        return ""
+
+    async def measure_before(self, site: Site) -> Readings:
+        """How far each victim's clock is off already, in seconds."""
+        return {(victim,): offset_s for victim, offset_s in (await self._offsets(site)).items()}
+
+    async def inject(self, site: Site) -> None:
+        """Moves each victim's clock."""
+        assert isinstance(site.cluster, SkewsClocks)
+        for victim in site.victims:
+            await site.cluster.skew_clock(
+                victim, ClockSkew(offset_s=self.offset_s), effect_id=site.effect_for(victim), lease_s=site.lease_s
+            )
+
+    async def probe(self, site: Site) -> Effect:
+        """Reads each victim's clock as its raylet does: it has jumped by as much as was asked."""
+        jumps = {
+            victim: offset_s - site.before[victim,]
+            for victim, offset_s in (await self._offsets(site)).items()
+            if (victim,) in site.before
+        }
+        if not jumps:
+            return self._saw("unknown", "no victim's clock could be read")
+        worst = max(jumps, key=lambda victim: abs(jumps[victim] - self.offset_s))
+        moved = abs(jumps[worst] - self.offset_s) <= _TOLERANCE_S
+        return self._saw("took_effect" if moved else "unknown", f"the clock of {worst} jumped", jumps[worst])
+
+    async def probe_healed(self, site: Site) -> Effect:
+        """Reads each victim's clock again: it is right, unless another injection still moves it."""
+        ours, others = await site.active()
+        if ours:
+            return self._saw("took_effect", "still in force")
+        for victim, offset_s in (await self._offsets(site)).items():
+            if abs(offset_s) > _TOLERANCE_S and not others:
+                return self._saw("took_effect", f"the clock of {victim} is still wrong", offset_s)
+        return self._saw("no_effect", "the clocks are right again", 0.0)
+
+    async def _offsets(self, site: Site) -> dict[str, float]:
+        assert isinstance(site.cluster, SkewsClocks)
+        read = {victim: await site.cluster.gauges(victim) for victim in site.victims}
+        return {
+            victim: gauges.clock_offset_s
+            for victim, gauges in read.items()
+            if gauges is not None and gauges.clock_offset_s is not None
+        }
+
+    def _saw(self, outcome: Outcome, detail: str, measured_s: float | None = None) -> Effect:
+        measured = None if measured_s is None else round(measured_s, 3)
+        return Effect(outcome=outcome, detail=detail, asked=self.offset_s, measured=measured, unit=_UNIT)
