@@ -186,7 +186,7 @@ class ProcessDriver:
         signal_all([wrapper], signal.SIGUSR1)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
-        """The wrapper's descendants; for the head, with the programs beside it."""
+        """The wrapper's descendants; for the head and where the driver runs, with the programs beside them."""
         wrapper = self._pid(instance)
         if wrapper is None:
             return ()
@@ -277,7 +277,7 @@ class ProcessDriver:
 
         Stragglers are the wrapper's descendants: it is their subreaper. Looking for the cluster's mark instead would
         read the memory of every process of the machine, and waits for those that are busy mapping theirs. Programs
-        beside the head are nobody's descendants, so for the head that has to be.
+        beside the head, or where the driver runs, are nobody's descendants: there that has to be.
         """
         self._signal_group(instance, signal.SIGSTOP)
         wrapper = self._pid(instance)
@@ -290,7 +290,8 @@ class ProcessDriver:
             stopped.update(fresh)
 
     def _below(self, instance: Instance, wrapper: int) -> list[int]:
-        return self._living(instance) if instance.instance == "head" else children_of(wrapper)
+        programs_there = instance.instance == "head" or instance.node_type == self._config.spec.driver_on
+        return self._living(instance) if programs_there else children_of(wrapper)
 
     async def _revive(self, instance: Instance, argv: Sequence[str], environment: Mapping[str, str]) -> None:  # noqa: ARG002 -- all nodes are on this machine
         """The mark in its environment makes it the cluster's, though the node's wrapper is not its parent."""

@@ -117,15 +117,20 @@ async def test_a_cluster_at_rest_shows_nothing_and_one_that_is_not_says_what(yar
     assert await yard.driver.harm_seen(lambda: [head, one]) == ()
 
 
-async def test_a_program_beside_the_head_freezes_and_thaws_with_it(yard: Yard) -> None:
-    head = await yard.driver.start(ONE.model_copy(update={"instance": "head", "node": "head"}), yard.launch("head"))
-    own = {MARK_VARIABLE: yard.mark, INSTANCE_VARIABLE: "head", PROGRAM_VARIABLE: "1"}
+@pytest.mark.parametrize("driver_on", ["head", "gpu"])
+async def test_the_driver_is_of_its_node_and_freezes_and_thaws_with_it(yard: Yard, driver_on: str) -> None:
+    yard.config = yard.config.model_copy(update={"spec": yard.config.spec.model_copy(update={"driver_on": driver_on})})
+    driver = yard.again()
+    host = ONE.model_copy(update={"instance": "head", "node": "head"}) if driver_on == "head" else ONE
+    node = await driver.start(host, yard.launch(host.instance))
+    own = {MARK_VARIABLE: yard.mark, INSTANCE_VARIABLE: host.instance, PROGRAM_VARIABLE: "1"}
     program = await asyncio.create_subprocess_exec(*SLEEP, env={**os.environ, **own}, start_new_session=True)
     try:
         until(lambda: len(yard.running()) == 3, "the wrapper, its command and the program run")
-        await yard.driver.obey(head, [FrozenNode()], addresses={})
+        assert program.pid in [seen.pid for seen in await driver.processes(node) if seen.role == "driver"]
+        await driver.obey(node, [FrozenNode()], addresses={})
         until(lambda: state_of(program.pid) == "T", "the program is stopped")
-        await yard.driver.obey(head, [], addresses={})
+        await driver.obey(node, [], addresses={})
         until(lambda: state_of(program.pid) != "T", "the program goes on")
     finally:
         program.kill()

@@ -40,7 +40,7 @@ WORKLOAD = """
 workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
 cluster:
   max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}
+  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64, own_clock: true}}
 schedule:
 """
 LATER = "on: {progress_percent: 10}"
@@ -49,7 +49,6 @@ ALONE = {
     # A node that has just joined is busy importing torch: of a node that wants no CPU time, none can be kept.
     "throttle_cpu": "cores: 0.2, target: oldest, on: {event: node.joined}, after_s: 0.5, duration_s: 4",
     "pause_gcs": f"{LATER}, duration_s: 2",
-    "skew_clock": f"offset_s: -300, target: newest, {LATER}, duration_s: 4",
     "vanish_node": f"target: newest, {LATER}, duration_s: 4",
     "omit_from_listing": f"answers: 2, target: newest, {LATER}, duration_s: 4",
     "stale_listing": "at_s: 0, duration_s: 5",
@@ -59,9 +58,7 @@ ALONE = {
 # What a GCS that remembers keeps its knowledge in.
 STORAGE = {"local": "rocksdb", "compose": "redis"}
 # What some need in place of WORKLOAD: an autoscaler that soon gives up what it takes for a launch that never comes, so
-# that the cluster is as it was for the next case; clocks of nodes' own; a GCS that remembers, and a driver that does not
-# die with the head.
-CLOCKED = WORKLOAD.replace("disk_limit_mb: 64", "own_clock: true")
+# that the cluster is as it was for the next case; a GCS that remembers, and a driver that does not die with the head.
 GIVING_UP = WORKLOAD.replace(
     "schedule:",
     """  ray_environment:
@@ -81,7 +78,6 @@ cluster:
 schedule:
 """
 RUNS = {
-    "skew_clock": CLOCKED,
     "omit_from_listing": GIVING_UP,
     "stale_listing": GIVING_UP,
     "restart_head": REMEMBERING,

@@ -60,7 +60,8 @@ def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> It
         trigger = f"on: {{event: {over}, injection: {name}}}, after_s: 0.3"
 
 
-TWO = "max_workers: 2, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64}}"
+TWO = """max_workers: 2, node_types: {
+  gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64, own_clock: true}}"""
 # Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
 # One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
 THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
@@ -166,6 +167,7 @@ TOURS = {
                 "duplicate_packets": "percent: 5, target: newest, duration_s: 3",
                 "reorder_packets": "percent: 5, target: newest, duration_s: 3",
                 "flap_network": "down_s: 0.4, up_s: 0.6, target: newest, duration_s: 4",
+                "skew_clock": "offset_s: -300, target: newest, duration_s: 3",
             },
         ),
     ),
