@@ -29,14 +29,14 @@ _IMPAIRMENTS = {
 
 def _impaired(words: str) -> tuple[Form, ...]:
     """Netem for all packets of a way; for some of them, and without it, a packet queue process."""
-    queue = ("nfqueue", "statistic")
+    netem, queue = ("netem", "prio", "ifb", "ingress", "mirred"), ("nfqueue", "statistic")
     return (
         Form(
             f"{words} by netem, of some packets only by a user-space queue (NFQUEUE)",
-            ("netem", "ifb", "ingress", "mirred", *queue),
+            (*netem, *queue),
         ),
         Form(f"{words} by a user-space queue (NFQUEUE)", queue),
-        Form(f"{words} by netem, of all packets only", ("netem", "ifb", "ingress", "mirred")),
+        Form(f"{words} by netem, of all packets only", netem),
     )
 
 

@@ -35,6 +35,7 @@ ALL_OF_IT = (
     "statistic",
     "nfqueue",
     "netem",
+    "prio",
     "cgroup_freezer",
     "cgroup_cpu",
     "cgroup_io",
@@ -179,6 +180,7 @@ async def test_of_containers_on_another_kernel_nothing_is_said_before_they_run(
     ("lacks", "words"),
     [
         ((), "losses by netem, of some packets only by a user-space queue (NFQUEUE)"),
+        (("prio",), "losses by a user-space queue (NFQUEUE)"),
         (("netem",), "losses by a user-space queue (NFQUEUE)"),
         (("nfqueue",), "losses by netem, of all packets only"),
     ],

@@ -9,10 +9,11 @@ it; the lease that removes them is the Cloud's, which Docker restarts and whose 
 Rates: a token bucket (tc-tbf(8)) at eth0 for what the node sends. What it receives is redirected to an intermediate
 device (ifb) with a bucket of its own, which delays and does not lose; where the kernel cannot do that (no ifb, or no
 mirred to redirect with), a policer drops what is over. Cuts and resets: netfilter, in chains of our own. All hit
-connections that exist already, and nothing but IPv4 at eth0: loopback stays as it is.
+connections that exist already, and only at eth0: loopback stays as it is.
 
 Delay, loss, duplication, corruption and reordering take the first of two ways that can do what is wanted. netem, at the
-same places as the buckets, hits whatever goes a way. Where the kernel has none, or where only some packets are meant, a
+same places as the buckets, hits all IPv4 that goes a way; what else a node sends passes beside it, since a lost ARP
+request would stop the whole path for a second. Where the kernel has none, or where only some packets are meant, a
 packet queue process does it (`chaos.cloud.queue_process`), to packets that netfilter chooses. The same quantities mean
 the same on both.
 
@@ -41,6 +42,11 @@ _EGRESS_HANDLE = "7a05:"
 _INGRESS_HANDLE = "7a06:"
 _EGRESS_BUCKET = "7a07:"
 _INGRESS_BUCKET = "7a08:"
+_EGRESS_NETEM = "7a09:"
+_INGRESS_NETEM = "7a0a:"
+# What no filter sends to its second band, a netem, passes through the first.
+_BANDS = "prio bands 2 priomap" + 16 * " 0"
+_MEANS = {"prio": "netem", "tbf": "tbf"}
 _DEFAULT_QUEUES = frozenset({"noqueue", "pfifo_fast", "fq_codel", "fq", "mq"})
 _BUCKET_S = 0.003
 _LEAST_BUCKET_BYTES = 5 * 1024
@@ -53,7 +59,8 @@ _NETEM_PACKETS = 100_000
 _NOTHING = Impairment()
 _CUT = "--- "
 _NETEM_TRIAL = (
-    "tc qdisc add dev lo root netem delay 1ms; ip link add {ifb} type ifb; tc qdisc add dev lo ingress; "
+    "tc qdisc add dev lo root handle 1: {bands}; tc qdisc add dev lo parent 1:2 netem delay 1ms; "
+    "tc filter add dev lo parent 1: protocol ip u32 match u32 0 0 flowid 1:2; ip link add {ifb} type ifb; tc qdisc add dev lo ingress; "
     "tc filter add dev lo parent ffff: protocol ip u32 match u32 0 0 action mirred egress redirect dev {ifb}"
 )
 
@@ -82,8 +89,8 @@ class Found:
     @property
     def means(self) -> tuple[str, ...]:
         """By which of the kernel's means packets are harmed: `netem`, `tbf`, `nfqueue`, `netfilter`."""
-        kinds = {self.queue} if self.handle == _EGRESS_HANDLE else set()
-        kinds |= {self.ifb_queue} & {"netem", "tbf"}
+        queues = {self.queue if self.handle == _EGRESS_HANDLE else "", self.ifb_queue} & set(_MEANS)
+        kinds = {_MEANS[queue] for queue in queues}
         kinds |= {"nfqueue"} if self.handed_over else set()
         kinds |= {"netfilter"} if any(table == "filter" for table, _ in self.chains) else set()
         return tuple(sorted(kinds))
@@ -182,7 +189,7 @@ def _rate_commands(found: Found, rate_mbit: float | None, sent: Impairment, rece
     if found.ingress and not ours and not found.ifb:
         raise InjectionError(f"{DEVICE} of the node has an ingress queue that raychaos did not make; remove it")
     return [
-        *_tree(DEVICE, (_EGRESS_HANDLE, _EGRESS_BUCKET), found.queue if ours else "", sent, rate_mbit),
+        *_tree(DEVICE, (_EGRESS_HANDLE, _EGRESS_NETEM, _EGRESS_BUCKET), found.queue if ours else "", sent, rate_mbit),
         *_receiving(found, received, rate_mbit),
     ]
 
@@ -199,7 +206,7 @@ def _receiving(found: Found, received: Impairment, rate_mbit: float | None) -> l
             *([f"tc qdisc del dev {DEVICE} ingress"] if limited else []),
             *([f"ip link del {IFB}"] if found.ifb else []),
         ]
-    tree = _tree(IFB, (_INGRESS_HANDLE, _INGRESS_BUCKET), found.ifb_queue, received, rate_mbit)
+    tree = _tree(IFB, (_INGRESS_HANDLE, _INGRESS_NETEM, _INGRESS_BUCKET), found.ifb_queue, received, rate_mbit)
     return [
         *([] if found.ingress else [f"tc qdisc add dev {DEVICE} handle ffff: ingress"]),
         f"if ! {{ {{ ip link show {IFB} >/dev/null 2>&1 || ip link add {IFB} type ifb; }} &&",
@@ -213,21 +220,26 @@ def _receiving(found: Found, received: Impairment, rate_mbit: float | None) -> l
 
 
 def _tree(
-    device: str, handles: tuple[str, str], there: str, impairment: Impairment, rate_mbit: float | None
+    device: str, handles: tuple[str, str, str], there: str, impairment: Impairment, rate_mbit: float | None
 ) -> list[str]:
-    """The queues of one device: netem, and in it a bucket; or either alone. A tree with netem is made anew."""
-    root, inner = handles
-    remove = [f"tc qdisc del dev {device} root"] if there in ("netem", "tbf") else []
+    """The queues of one device: a bucket, or a netem for IPv4, and in it a bucket. A tree with netem is made anew."""
+    root, netem, bucket = handles
+    remove = [f"tc qdisc del dev {device} root"] if there in _MEANS else []
     if not impairment:
         if rate_mbit is None:
             return remove
         return [
-            *(remove if there == "netem" else []),
+            *(remove if there == "prio" else []),
             f"tc qdisc replace dev {device} root handle {root} {_bucket(rate_mbit)}",
         ]
-    commands = [*remove, f"tc qdisc add dev {device} root handle {root} {_netem(impairment)}"]
+    commands = [
+        *remove,
+        f"tc qdisc add dev {device} root handle {root} {_BANDS}",
+        f"tc qdisc add dev {device} parent {root}2 handle {netem} {_netem(impairment)}",
+        f"tc filter add dev {device} parent {root} protocol ip prio 1 u32 match u32 0 0 flowid {root}2",
+    ]
     if rate_mbit is not None:
-        commands.append(f"tc qdisc add dev {device} parent {root}1 handle {inner} {_bucket(rate_mbit)}")
+        commands.append(f"tc qdisc add dev {device} parent {netem}1 handle {bucket} {_bucket(rate_mbit)}")
     return commands
 
 
@@ -330,7 +342,7 @@ class NetworkShaper:
     async def _has_netem(self) -> bool:
         """Whether this kernel has netem, and redirects what is received to it; tried once, in a network of its own."""
         if self._netem is None:
-            script = _NETEM_TRIAL.format(ifb=IFB)
+            script = _NETEM_TRIAL.format(ifb=IFB, bands=_BANDS)
             tried = await run_to_end("unshare", "--net", "sh", "-ec", script, limit_s=COMMAND_LIMIT_S)
             self._netem = tried.status == 0
         return self._netem

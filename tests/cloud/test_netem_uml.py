@@ -19,7 +19,7 @@ from tests.cloud.netns import why_not
 ROOT = Path(__file__).parent.parent.parent
 # Where `.ci/prepare` has unpacked it.
 UNPACKED = os.environ.get("RAYCHAOS_UML", "")
-NEEDED = "sch_netem sch_tbf sch_ingress ifb veth act_mirred cls_u32 nf_tables nft_compat"
+NEEDED = "sch_netem sch_prio sch_tbf sch_ingress ifb veth act_mirred cls_u32 nf_tables nft_compat"
 LIMIT_S = 240.0
 BOOTED = "raychaos: booted"
 INIT = """\

@@ -178,8 +178,12 @@ def test_netem_does_what_hits_every_packet_of_a_way() -> None:
     coming = plan(parse(PLAIN), wanted, tables="iptables", netem=True)
     lines = [line.strip().removesuffix(" &&") for line in coming.script.splitlines()]
     netem = "netem limit 100000 delay 50ms 5ms 25% rate 100gbit loss 55%"
-    assert f"tc qdisc add dev {DEVICE} root handle 7a05: {netem}" in lines
-    assert f"tc qdisc add dev {IFB} root handle 7a06: netem limit 100000 loss 55%" in lines
+    assert f"tc qdisc add dev {DEVICE} parent 7a05:2 handle 7a09: {netem}" in lines
+    assert f"tc qdisc add dev {IFB} parent 7a06:2 handle 7a0a: netem limit 100000 loss 55%" in lines
+    # Whatever is not IPv4, ARP above all, goes beside it.
+    beside = "prio bands 2 priomap 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0"
+    assert f"tc qdisc add dev {DEVICE} root handle 7a05: {beside}" in lines
+    assert f"tc filter add dev {DEVICE} parent 7a05: protocol ip prio 1 u32 match u32 0 0 flowid 7a05:2" in lines
     assert coming.orders is None
     assert "iptables" not in coming.script
 
@@ -188,8 +192,9 @@ def test_netem_and_a_rate_are_one_tree() -> None:
     text = script(HARMED, NetworkShape(delay_ms=50.0, direction="out"), NetworkShape(rate_mbit=2.0), netem=True)
     lines = [line.strip() for line in text.splitlines()]
     place = lines.index(f"tc qdisc del dev {DEVICE} root")
-    assert lines[place + 1] == f"tc qdisc add dev {DEVICE} root handle 7a05: netem limit 100000 delay 50ms"
-    assert lines[place + 2].startswith(f"tc qdisc add dev {DEVICE} parent 7a05:1 handle 7a07: tbf rate 2000000bit")
+    assert lines[place + 1].startswith(f"tc qdisc add dev {DEVICE} root handle 7a05: prio")
+    assert lines[place + 2] == f"tc qdisc add dev {DEVICE} parent 7a05:2 handle 7a09: netem limit 100000 delay 50ms"
+    assert lines[place + 4].startswith(f"tc qdisc add dev {DEVICE} parent 7a09:1 handle 7a07: tbf rate 2000000bit")
     assert any(line.startswith(f"tc qdisc replace dev {IFB} root handle 7a06: tbf") for line in lines)
 
 

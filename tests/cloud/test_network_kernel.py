@@ -130,6 +130,15 @@ async def test_a_loss_is_what_was_asked(bench: Bench, direction: str) -> None:
     assert free.lost == 0
 
 
+async def test_who_has_an_address_is_asked_and_answered_in_spite_of_it(bench: Bench) -> None:
+    await bench.shape(NetworkShape(loss_percent=90.0, delay_ms=1.0))
+    for _ in range(5):
+        await run_in_network(bench.ends.near, "ip neigh flush dev eth0")
+        await bench.out(3)
+        known = await run_in_network(bench.ends.near, f"ip neigh show {FAR} dev eth0")
+        assert not {"INCOMPLETE", "FAILED"} & set(known.split()), known
+
+
 async def test_duplication_corruption_and_reordering_are_what_was_asked(bench: Bench) -> None:
     await bench.shape(NetworkShape(duplicate_percent=10.0))
     for seen in (await bench.out(1000, interval_ms=1.0), await bench.into(1000, interval_ms=1.0)):
