@@ -8,43 +8,36 @@ import pytest
 
 from chaos.events import ActorRestarted, BatchInvoked, RequestAnswered, RequestSent
 from tests.live.lab import Lab
+from tests.live.rulers import PAIR, REQUESTS, SERVICE, ruler
 
-_REQUESTS = 40
-_SPEC = """
-cluster:
-  max_workers: 2
-  node_types: {{gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 2}}}}
-workload: {{name: actor_service, requests: {requests}, clients: 2, max_actors: 2, delivery: {delivery}}}
-schedule: {schedule}
-"""
 _KILL = "[{fault: kill_node, target: oldest, on: {progress_percent: 40}}]"
 
 
 async def test_without_faults_every_request_is_answered_at_once(lab: Lab) -> None:
-    results = await lab.run(
-        lab.spec(_SPEC.format(requests=_REQUESTS, delivery="at_least_once", schedule="[]"), "local")
-    )
+    results = await lab.run(ruler(lab, "local", SERVICE))
     assert results.judgement == "pass", results.report
     history = results.history
-    assert len(history.of(RequestSent)) == _REQUESTS
-    assert Counter(event.outcome for _, event in history.of(RequestAnswered)) == {"ok": _REQUESTS}
-    assert len(history.of(BatchInvoked)) == _REQUESTS
+    assert len(history.of(RequestSent)) == REQUESTS
+    assert Counter(event.outcome for _, event in history.of(RequestAnswered)) == {"ok": REQUESTS}
+    assert len(history.of(BatchInvoked)) == REQUESTS
     assert not history.of(ActorRestarted)
 
 
 @pytest.mark.parametrize("delivery", ["at_least_once", "idempotent"])
 async def test_a_node_that_dies_costs_repeats_and_an_actors_state(lab: Lab, delivery: str) -> None:
-    results = await lab.run(lab.spec(_SPEC.format(requests=_REQUESTS, delivery=delivery, schedule=_KILL), "local"))
+    job = SERVICE.replace("at_least_once", delivery)
+    spec = lab.spec(f"cluster: {{{PAIR}}}\nworkload: {job}\nschedule: {_KILL}\n", "local")
+    results = await lab.run(spec, baseline_of=ruler(lab, "local", SERVICE))
     assert results.judgement == "pass", results.report
     history = results.history
     outcomes = Counter(event.outcome for _, event in history.of(RequestAnswered))
-    assert outcomes["ok"] + outcomes["retried"] == _REQUESTS
+    assert outcomes["ok"] + outcomes["retried"] == REQUESTS
     assert outcomes["retried"] == 1
     [(_, restarted)] = history.of(ActorRestarted)
     assert restarted.served > 0
     executions = Counter(event.rows for _, event in history.of(BatchInvoked))
-    assert len(executions) == _REQUESTS
+    assert len(executions) == REQUESTS
     if delivery == "at_least_once":
-        assert sum(executions.values()) == _REQUESTS + 1
+        assert sum(executions.values()) == REQUESTS + 1
     else:
-        assert sum(executions.values()) in (_REQUESTS, _REQUESTS + 1)
+        assert sum(executions.values()) in (REQUESTS, REQUESTS + 1)

@@ -22,9 +22,8 @@ from chaos.history import History
 from chaos.home import home
 from chaos.report.verdict_json import parse_verdict
 
-LONG = ["--set", "workload.stages=[{tasks: 2, batches: 60}]"]
 QUICK = [
-    "--set", "workload={name: task_bursts, stages: [{tasks: 2, batches: 12}]}",
+    "--set", "workload={name: task_bursts, stages: [{tasks: 2, batches: 24}]}",
     "--set", "cluster.max_workers=2",
 ]  # fmt: skip
 LIMIT_S = 240.0
@@ -133,7 +132,7 @@ def test_a_warm_cluster_serves_runs_until_down(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("clean")
 def test_ctrl_c_heals_seals_and_stops(tmp_path: Path) -> None:
     pause = "schedule=[{fault: pause_node, target: random, on: {progress_percent: 5}, duration_s: 60}]"
-    runner = start("run", *QUICK, *LONG, "--set", pause, store=tmp_path)
+    runner = start("run", *QUICK, "--set", pause, store=tmp_path)
     try:
         history = injected(tmp_path, runner)
         os.kill(runner.pid, signal.SIGINT)
@@ -155,18 +154,7 @@ HARM = {
 @BOTH
 @pytest.mark.usefixtures("clean")
 def test_a_killed_runner_leaves_nothing_after_the_lease(tmp_path: Path, kind: str) -> None:
-    pause = f"schedule=[{HARM[kind]}]"
-    runner = start(
-        "run",
-        "--cluster",
-        kind,
-        *QUICK,
-        "--set",
-        "workload.stages=[{tasks: 2, batches: 60}]",
-        "--set",
-        pause,
-        store=tmp_path,
-    )
+    runner = start("run", "--cluster", kind, *QUICK, "--set", f"schedule=[{HARM[kind]}]", store=tmp_path)
     try:
         injected(tmp_path, runner)
     finally:

@@ -15,6 +15,7 @@ from chaos.events import DriverRestarted, WorkloadFinished, WorkloadProgressed, 
 from chaos.history import History
 from chaos.store import RunDirectory
 from tests.live.lab import Lab
+from tests.live.rulers import INFERENCE, PAIR, REQUESTS, SERVICE, ruler
 
 _POLL_S = 0.2
 _KILL_AT = 0.4
@@ -23,22 +24,15 @@ _KILL_AT = 0.4
 _JOBS = {
     "generated": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1}",
     "parquet": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1, source: parquet}",
-    "service": "{name: actor_service, requests: 40, clients: 2, max_actors: 2, driver_restarts: 1}",
+    "service": f"{{name: actor_service, requests: {REQUESTS}, clients: 2, max_actors: 2, driver_restarts: 1}}",
 }
 
 
 @pytest.mark.parametrize("job", _JOBS)
 async def test_a_job_goes_on_after_its_driver_was_killed(lab: Lab, job: str) -> None:
-    spec = lab.spec(
-        f"""
-        cluster:
-          max_workers: 4
-          node_types: {{gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 4}}}}
-        workload: {_JOBS[job]}
-        """,
-        "local",
-    )
-    results = await lab.run(spec, meanwhile=_kill_driver)
+    spec = lab.spec(f"cluster: {{{PAIR}}}\nworkload: {_JOBS[job]}\n", "local")
+    measured = ruler(lab, "local", SERVICE if job == "service" else INFERENCE)
+    results = await lab.run(spec, baseline_of=measured, meanwhile=_kill_driver)
     verdicts = {verdict.name: verdict for verdict in results.verdicts}
     history = results.history
     [(_, restarted)] = history.of(DriverRestarted)

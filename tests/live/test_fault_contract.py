@@ -13,6 +13,7 @@ from chaos.commands import CLUSTERS
 from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from chaos.results import Results
 from tests.live.lab import Lab
+from tests.live.rulers import BURST, PAIR, ruler
 from tests.live.tours import TOURS, Guide
 
 TOUR_LIMIT_S = 900
@@ -36,13 +37,7 @@ SEVERAL = [
     for name in TOURS[tour].able(kind)
 ]
 
-WORKLOAD = """
-workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
-cluster:
-  max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64, own_clock: true}}
-schedule:
-"""
+WORKLOAD = f"cluster: {{{PAIR}}}\nworkload: {BURST}\nschedule:\n"
 LATER = "on: {progress_percent: 10}"
 # Faults that want a run of their own: Ray does not take them well, or the run must be of another kind.
 ALONE = {
@@ -60,21 +55,20 @@ STORAGE = {"local": "rocksdb", "compose": "redis"}
 # What some need in place of WORKLOAD: an autoscaler that soon gives up what it takes for a launch that never comes, so
 # that the cluster is as it was for the next case; a GCS that remembers, and a driver that does not die with the head.
 GIVING_UP = WORKLOAD.replace(
-    "schedule:",
-    """  ray_environment:
-    RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15"
-    RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S: "15"
-schedule:""",
+    PAIR,
+    f"""{PAIR}, ray_environment: {{
+  RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S: "15",
+  RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S: "15"}}""",
 )
-REMEMBERING = """
-workload: {name: task_bursts, stages: [{tasks: 2, batches: 16}]}
+REMEMBERING = f"""
+workload: {BURST}
 cluster:
   gcs_storage: STORAGE
   driver_on: driver
   max_workers: 3
   node_types:
-    gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}
-    driver: {resources: {CPU: 1}, min_workers: 1, max_workers: 1}
+    gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 2}}
+    driver: {{resources: {{CPU: 1}}, min_workers: 1, max_workers: 1}}
 schedule:
 """
 RUNS = {
@@ -156,7 +150,7 @@ async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: s
 async def test_a_fault_alone(lab: Lab, kind: str, name: str) -> None:
     run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
     spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
-    results = await lab.run(spec)
+    results = await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
     seen_to(results, "i1", name)
     nothing_left(results)
     amiss = {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"}
@@ -169,7 +163,7 @@ async def test_what_ends_the_job_is_seen_to(lab: Lab, kind: str, name: str) -> N
     own = CLUSTERS[kind](f"lab-{kind}-{name.replace('_', '-')}", spec.cluster)
     await own.start()
     try:
-        results = await lab.run(spec, on=own)
+        results = await lab.run(spec, on=own, baseline_of=ruler(lab, kind, BURST))
     finally:
         await own.stop()
     seen_to(results, "i1", name)

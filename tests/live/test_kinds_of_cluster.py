@@ -11,6 +11,7 @@ from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import NodeJoined
 from tests.live.lab import Lab
+from tests.live.rulers import BURST, ruler
 
 BOTH = pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
 
@@ -27,7 +28,7 @@ async def test_several_node_types_each_serve_their_demand(lab: Lab) -> None:
         """,
         "local",
     )
-    results = await lab.run(spec)
+    results = await lab.run(spec, baseline_of=ruler(lab, "local", BURST))
     assert results.judgement == "pass", results.report
     joined = [event.node_type for _, event in results.history.of(NodeJoined) if event.node != "head"]
     assert sorted(joined) == ["cpu", "gpu", "gpu"]

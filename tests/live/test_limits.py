@@ -9,14 +9,9 @@ from chaos.commands import CLUSTERS
 from chaos.events import FaultInjected, FaultProbed, FaultSkipped
 from chaos.results import Results
 from tests.live.lab import Lab
+from tests.live.rulers import INFERENCE, PAIR, ruler
 
-SPEC = """
-cluster:
-  max_workers: 2
-  node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
-workload: {name: batch_inference, rows: 320, max_actors: 2, device_ms_per_batch: 500}
-deadline_s: 120
-"""
+SPEC = f"cluster: {{{PAIR}}}\nworkload: {INFERENCE}\ndeadline_s: 120\n"
 KILL_HEAD = "schedule: [{fault: kill_node, target: head, on: {progress_percent: 40}}]\n"
 TWO_KILLS = """
 blast_radius: {max_nodes_down: 1}
@@ -41,7 +36,7 @@ async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str)
     cluster: CloudCluster = CLUSTERS[kind](f"headless-{kind}", spec.cluster)
     await cluster.start()
     try:
-        results = await lab.run(spec, on=cluster, baseline_of=lab.spec(SPEC, kind))
+        results = await lab.run(spec, on=cluster, baseline_of=ruler(lab, kind, INFERENCE))
     finally:
         await cluster.stop()
     assert not not_passed(results), results.report
@@ -53,7 +48,7 @@ async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str)
 
 
 async def test_a_second_kill_is_refused_until_the_first_worker_is_replaced(lab: Lab) -> None:
-    results = await lab.run(lab.spec(SPEC + TWO_KILLS, "local"), baseline_of=lab.spec(SPEC, "local"))
+    results = await lab.run(lab.spec(SPEC + TWO_KILLS, "local"), baseline_of=ruler(lab, "local", INFERENCE))
     assert [event.injection for _, event in results.history.of(FaultInjected)] == ["i1"], results.report
     ((_, skipped),) = results.history.of(FaultSkipped)
     assert (skipped.injection, skipped.reason) == ("i2", "refused")

@@ -14,15 +14,16 @@ from chaos.events import StacksDumped, WorkloadFinished
 from chaos.results import Results
 from chaos.spec import Catalogue, RunSpec
 from tests.live.lab import Lab
+from tests.live.rulers import INFERENCE, PAIR, ruler
 from tests.planted_clusters import LeakyComposeCluster, LeakyLocalCluster, PlantedComposeCluster, remove_images
 
-NODE_TYPES = "node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}"
 # It wins over the arguments of `ray start`: nodes start without the GPU that the autoscaler counts on.
 WITHOUT_GPU = "ray_environment: {RAY_OVERRIDE_RESOURCES: '{\"GPU\": 0}'}"
-SIZE = "rows: 320, max_actors: 2, device_ms_per_batch: 300"
 DEADLINE_S = 120.0
 # Time enough on a slow machine to start nodes and to reach the row at which the planted workload hangs.
 STUCK_DEADLINE_S = 45.0
+# And to start nodes.
+USELESS_DEADLINE_S = 30.0
 LEAKY: dict[str, type[CloudCluster]] = {"local": LeakyLocalCluster, "compose": LeakyComposeCluster}
 
 only_local = pytest.mark.parametrize("kind", ["local"], indirect=True)
@@ -58,18 +59,14 @@ def spec_of(
     lab: Lab, kind: str, *, workload: str = "batch_inference", cluster: str = "", deadline_s: float = DEADLINE_S
 ) -> RunSpec:
     """A run without a defect, but for what is given; `cluster` is more of that section."""
-    text = (
-        f"cluster: {{max_workers: 2, {NODE_TYPES}{cluster}}}\n"
-        f"workload: {{name: {workload}, {SIZE}}}\n"
-        f"deadline_s: {deadline_s}\n"
-    )
-    return lab.spec(text, kind)
+    job = INFERENCE.replace("batch_inference", workload)
+    return lab.spec(f"cluster: {{{PAIR}{cluster}}}\nworkload: {job}\ndeadline_s: {deadline_s}\n", kind)
 
 
 async def run_planted(lab: Lab, kind: str, workload: str, *, deadline_s: float = DEADLINE_S) -> Results:
     """A planted workload, judged against the baseline of the honest one."""
     planted = spec_of(lab, kind, workload=workload, deadline_s=deadline_s)
-    return await lab.run(planted, baseline_of=spec_of(lab, kind))
+    return await lab.run(planted, baseline_of=ruler(lab, kind, INFERENCE))
 
 
 @pytest.mark.parametrize(
@@ -96,8 +93,8 @@ async def test_a_workload_that_raises_fails_with_its_error(lab: Lab, kind: str) 
 
 
 async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, kind: str) -> None:
-    skimpy = spec_of(lab, kind, cluster=f", {WITHOUT_GPU}", deadline_s=STUCK_DEADLINE_S)
-    results = await lab.run(skimpy, baseline_of=spec_of(lab, kind))
+    skimpy = spec_of(lab, kind, cluster=f", {WITHOUT_GPU}", deadline_s=USELESS_DEADLINE_S)
+    results = await lab.run(skimpy, baseline_of=ruler(lab, kind, INFERENCE))
     assert {"job_completes", "scale_up_converges"} <= failed(results), results.report
     told = "has {CPU: 2, GPU: 0}, its type gpu promises {CPU: 2, GPU: 1}"
     assert told in verdict_of(results, "scale_up_converges"), results.report

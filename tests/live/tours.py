@@ -12,13 +12,15 @@ import faults
 from chaos.commands import CLUSTERS
 from chaos.results import Results
 from tests.live.lab import Lab
+from tests.live.rulers import BURST, PAIR, ruler
 
 BEGIN = "on: {progress_percent: 3}"
 
 
 @dataclass(frozen=True)
 class Tour:
-    """A job on a cluster, long enough for all its faults, by name with parameters; the `short` job is its ruler.
+    """A job on a cluster, long enough for all its faults, by name with parameters; the `short` job is its ruler, or one
+    burst on a pair.
 
     What is `last` comes, one fault, when all lasting ones of the lanes are over.
     """
@@ -27,7 +29,7 @@ class Tour:
     cluster: str
     lanes: tuple[Mapping[str, str], ...]
     last: Mapping[str, str] = field(default_factory=dict)
-    short: str = "{name: task_bursts, stages: [{tasks: 2, batches: 16}]}"
+    short: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -60,9 +62,6 @@ def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> It
         trigger = f"on: {{event: {over}, injection: {name}}}, after_s: 0.3"
 
 
-TWO = """max_workers: 2, node_types: {
-  gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64, own_clock: true}}"""
-# Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
 # One node more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice.
 THREE = "max_workers: 3, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 3}}"
 # Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
@@ -112,17 +111,18 @@ def bursting() -> Tour:
         parameters[name] = f"{own}, on: {{event: workload.demand, nth: {2 * burst + 2}}}"
     return Tour(
         job=f"{{name: task_bursts, stages: [{stages}]}}",
-        cluster=f"{TWO}, idle_timeout_s: 1",
+        cluster=f"{PAIR}, idle_timeout_s: 1",
         lanes=(parameters,),
         short="{name: task_bursts, stages: [{tasks: 2, batches: 2}, {tasks: 0, pause_s: 5}, {tasks: 2, batches: 2}]}",
     )
 
 
+# Faults that can follow each other in one run; a new fault joins a tour, or ALONE.
 TOURS = {
     "launches": bursting(),
     "nodes": Tour(
         job="{name: task_bursts, stages: [{tasks: 2, batches: 100}]}",
-        cluster=TWO,
+        cluster=PAIR,
         lanes=(
             {
                 # A node may have to start a process that imports torch before its next batch.
@@ -154,7 +154,7 @@ TOURS = {
     ),
     "networks": Tour(
         job="{name: task_bursts, stages: [{tasks: 2, batches: 60}]}",
-        cluster=TWO,
+        cluster=PAIR,
         lanes=(
             {
                 "throttle_network": "rate_mbit: 4, target: oldest, duration_s: 3",
@@ -195,7 +195,7 @@ class Guide:
     async def take(self, name: str, tour: Tour, kind: str) -> Results:
         """How the tour went."""
         if (name, kind) not in self._taken:
-            ruler = self._lab.spec(tour.spec_text(job=tour.short), kind)
+            short = self._lab.spec(tour.spec_text(job=tour.short), kind) if tour.short else None
             spec = self._lab.spec(tour.spec_text(job=tour.job, schedule=tour.schedule(kind)), kind)
-            self._taken[name, kind] = await self._lab.run(spec, baseline_of=ruler)
+            self._taken[name, kind] = await self._lab.run(spec, baseline_of=short or ruler(self._lab, kind, BURST))
         return self._taken[name, kind]
