@@ -60,7 +60,8 @@ _NOTHING = Impairment()
 _CUT = "--- "
 _NETEM_TRIAL = (
     "tc qdisc add dev lo root handle 1: {bands}; tc qdisc add dev lo parent 1:2 netem delay 1ms; "
-    "tc filter add dev lo parent 1: protocol ip u32 match u32 0 0 flowid 1:2; ip link add {ifb} type ifb; tc qdisc add dev lo ingress; "
+    "tc filter add dev lo parent 1: protocol ip u32 match u32 0 0 flowid 1:2; "
+    "ip link add {ifb} type ifb; tc qdisc add dev lo ingress; "
     "tc filter add dev lo parent ffff: protocol ip u32 match u32 0 0 action mirred egress redirect dev {ifb}"
 )
 
