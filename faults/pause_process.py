@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from chaos.cluster import SignalsProcesses, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import Role
 
@@ -84,6 +85,14 @@ class PauseProcess(StopsProcesses):
     acts_on: ClassVar[ActsOn] = "nodes"
 
     role: Role
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:
+        """Some roles there are on the head only, and the driver on one kind of node."""
+        if self.role == "driver" and cluster.driver_on != "head":
+            return f"the driver runs on {cluster.driver_on!r}, not on the head" if selected == "head" else ""
+        if self.role in ("gcs_server", "monitor", "driver") and selected != "head":
+            return f"only the head has a process of role {self.role}; give target: head"
+        return ""
 
     @property
     def stops(self) -> Role:

@@ -89,6 +89,7 @@ class Cloud:
         self._launching.resume()
         self._spawn(self._launching.watch())
         self._spawn(self._harming.expire())
+        self._spawn(self._harming.follow())
 
     async def start_head(self) -> Instance:
         """Adopts or starts the head."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
@@ -13,7 +13,7 @@ from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
 from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.errors import ChaosError, InjectionError
-from chaos.harm import CloudHarm, EndingNode, FrozenNode, NodeHarm
+from chaos.harm import CloudHarm, EndingNode, FrozenNode, NetworkShape, NodeHarm
 from chaos.value import Value
 
 POLL_S = 0.25
@@ -163,6 +163,27 @@ class Harming:
                         await self.undo(effect.effect_id)
                     except (ChaosError, OSError) as error:
                         self._log.error("undoing failed; trying again", effect=effect.effect_id, error=repr(error))
+
+    async def follow(self) -> None:
+        """For ever, keeps what is meant for peers to these: the address of one that ended may be given to another."""
+        known = self._addresses()
+        while True:
+            await asyncio.sleep(POLL_S)
+            before, known = known, self._addresses()
+            moved = {name for name in before.keys() | known.keys() if before.get(name) != known.get(name)}
+            if moved:
+                await self._readdress(moved)
+
+    async def _readdress(self, moved: Collection[str]) -> None:
+        """Enforces the shapes that are meant for one of these peers, by the addresses there are now."""
+        for effect in self._ledger.effects():
+            if not isinstance(effect.harm, NetworkShape) or not set(moved) & set(effect.harm.peers or ()):
+                continue
+            async with self._lock_of(effect.instance):
+                try:
+                    await self._enforce(effect.instance, changed=NetworkShape)
+                except (ChaosError, OSError) as error:
+                    self._log.error("a network keeps addresses it was given", node=effect.instance, error=repr(error))
 
     async def _restore(self) -> None:
         """Enforces what is on the books: part of it may have been done by processes of a Cloud that is gone."""

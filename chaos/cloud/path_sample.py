@@ -46,18 +46,25 @@ def sample(
     interval_ms: float,
     patience_ms: float,
     port: int = 0,
+    limit_s: float = LIMIT_S,
 ) -> PathSample:
-    """Sends, counts, and returns within LIMIT_S; at once when every packet has come. Blocks: run it in a thread."""
+    """Sends, counts, and returns within the limit; at once when every packet has come. Blocks: run it in a thread.
+
+    Packets that cannot be sent in time to be waited for are not sent.
+    """
     kind = socket.SOCK_DGRAM
+    until_s = time.monotonic() + limit_s
     with socket_in(destination_pid, kind) as far, socket_in(source_pid, kind) as near:
         far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
         far.bind((address, port))
         near.setsockopt(socket.SOL_SOCKET, _NO_CHECKSUM, 1)
-        counter = _Counter(far, packets)
+        counter = _Counter(far, packets, until_s)
         counter.start()
         try:
-            sent_s = _send(near, far.getsockname(), counter.mark, packets, interval_ms / 1000.0)
-            counter.finish(time.monotonic() + patience_ms / 1000.0)
+            patience_s = patience_ms / 1000.0
+            sending_s = until_s - patience_s
+            sent_s = _send(near, far.getsockname(), counter.mark, packets, interval_ms / 1000.0, until_s=sending_s)
+            counter.finish(time.monotonic() + patience_s)
         finally:
             counter.join()
     return summary(sent_s, counter.arrivals)
@@ -90,12 +97,19 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[round((len(ordered) - 1) * share)]
 
 
-def _send(near: socket.socket, to: tuple[str, int], mark: int, packets: int, interval_s: float) -> list[float]:
+def _send(
+    near: socket.socket, to: tuple[str, int], mark: int, packets: int, interval_s: float, *, until_s: float
+) -> list[float]:
     """Sends at a steady pace; returns when each was sent. What the sender's own kernel refuses was sent and lost."""
-    sent_s = []
+    sent_s: list[float] = []
     began_s = time.monotonic()
     for number in range(packets):
-        time.sleep(max(0.0, began_s + number * interval_s - time.monotonic()))
+        due_s = max(began_s + number * interval_s, time.monotonic())
+        if due_s >= until_s:
+            break
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        # What is held back is charged to the sender: its buffer may be full.
+        near.settimeout(max(0.001, until_s - time.monotonic()))
         content = struct.pack("!I", mark | number) * _COPIES
         sent_s.append(time.monotonic())
         try:
@@ -108,14 +122,14 @@ def _send(near: socket.socket, to: tuple[str, int], mark: int, packets: int, int
 class _Counter(threading.Thread):
     """Notes what arrives, until everything has, or time is up."""
 
-    def __init__(self, far: socket.socket, packets: int) -> None:
+    def __init__(self, far: socket.socket, packets: int, until_s: float) -> None:
         super().__init__(name="path-counter")
         # Tells our packets from whatever else comes to that port.
         self.mark = secrets.randbits(32 - _NUMBER_BITS) << _NUMBER_BITS
         self.arrivals: list[Arrival] = []
         self._far = far
         self._packets = packets
-        self._until_s = time.monotonic() + LIMIT_S
+        self._until_s = until_s
 
     def finish(self, until_s: float) -> None:
         """Nothing more is sent; waits until then."""

@@ -583,6 +583,27 @@ async def test_a_restarted_cloud_restores_what_its_own_processes_did(clock: Virt
     await cloud.tear_down()
 
 
+async def test_the_address_of_a_peer_that_ended_is_no_longer_meant(clock: VirtualClock, tmp_path: Path) -> None:
+    driver = FakeNetworkDriver(clock)
+    sky = Sky(tmp_path, driver=driver)
+    await sky.cloud.resume()
+    await sky.cloud.start_head()
+    _, second, third = await launched(sky, 3)
+    await clock.advance_to(POLL_S)
+    await sky.cloud.apply("cut", NetworkShape(cut=True, peers=("w2",)), lease_s=60.0, node="w1")
+    assert "w2" in driver.addresses
+    driver.calls.clear()
+    await sky.cloud.terminate(third)
+    await clock.advance_to(clock.now_s() + 2 * POLL_S)
+    assert ("obey", "i-00001") not in driver.calls, "w3 is none of its peers"
+    await sky.cloud.terminate(second)
+    await clock.advance_to(clock.now_s() + 2 * POLL_S)
+    assert driver.calls.count(("obey", "i-00001")) == 1
+    assert "w2" not in driver.addresses
+    assert driver.shapes["i-00001"], "what is in force stays on the books"
+    await sky.cloud.tear_down()
+
+
 async def test_a_restarted_cloud_finishes_what_was_stopping(sky: Sky, clock: VirtualClock) -> None:
     [one] = await launched(sky)
     sky.driver.slow_s["stop"] = 5.0

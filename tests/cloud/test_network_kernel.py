@@ -139,6 +139,16 @@ async def test_who_has_an_address_is_asked_and_answered_in_spite_of_it(bench: Be
         assert not {"INCOMPLETE", "FAILED"} & set(known.split()), known
 
 
+async def test_a_sample_ends_within_its_limit_however_slow_its_packets(bench: Bench) -> None:
+    began_s = time.monotonic()
+    ends = bench.ends
+    seen = await asyncio.to_thread(
+        lambda: sample(ends.near, ends.far, FAR, packets=1000, interval_ms=200.0, patience_ms=100.0, limit_s=1.0)
+    )
+    assert time.monotonic() - began_s < 3.0
+    assert 0 < seen.sent == seen.arrived <= 5
+
+
 async def test_duplication_corruption_and_reordering_are_what_was_asked(bench: Bench) -> None:
     await bench.shape(NetworkShape(duplicate_percent=10.0))
     for seen in (await bench.out(1000, interval_ms=1.0), await bench.into(1000, interval_ms=1.0)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.cluster import NodeProcess
+from chaos.cluster_spec import ClusterSpec
 from chaos.harm import Role
 from faults.pause_autoscaler import PauseAutoscaler
 from faults.pause_gcs import PauseGcs
@@ -33,6 +34,28 @@ async def test_processes_of_the_role_stop_and_go_on(fault: StopsProcesses, victi
     assert (await fault.probe_healed(site)).outcome == "took_effect"
     await fault.heal(site)
     assert (await fault.probe_healed(site)).outcome == "no_effect"
+
+
+DRIVER_APART = ClusterSpec.model_validate(
+    {"driver_on": "own", "node_types": {"own": {"resources": {"CPU": 1}, "min_workers": 1, "max_workers": 1}}}
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "cluster", "selected", "refusal"),
+    [
+        ("monitor", ClusterSpec(), "random", "only the head has a process of role monitor; give target: head"),
+        ("gcs_server", DRIVER_APART, "w1", "only the head has a process of role gcs_server; give target: head"),
+        ("driver", ClusterSpec(), "w1", "only the head has a process of role driver; give target: head"),
+        ("driver", DRIVER_APART, "head", "the driver runs on 'own', not on the head"),
+        ("driver", DRIVER_APART, "w1", ""),
+        ("driver", ClusterSpec(), "head", ""),
+        ("raylet", ClusterSpec(), "head", ""),
+        ("worker", ClusterSpec(), "random", ""),
+    ],
+)
+def test_a_role_is_looked_for_where_it_can_be(role: Role, cluster: ClusterSpec, selected: str, refusal: str) -> None:
+    assert PauseProcess(role=role).impossible(cluster, selected) == refusal
 
 
 async def test_a_role_that_nobody_has_shows_no_effect() -> None:
