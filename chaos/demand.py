@@ -93,20 +93,25 @@ def workers_wanted(sample: ClusterSampled, cluster: ClusterSpec) -> int:
 
 
 def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: float) -> tuple[str, ...]:
-    """Workers idle for longer than their timeout and this, that neither a minimum nor `request_resources` keeps.
+    """Workers idle for longer than their timeout and this, that neither a minimum nor a demand keeps.
 
-    Ray keeps every node to which its scheduler assigns a standing bundle, be others free for it or not
-    (`_enforce_idle_termination` of autoscaler v2), so each standing bundle may keep one idle worker that holds it.
+    Ray keeps every node to which its scheduler assigns a bundle, be others free for it or not
+    (`_enforce_idle_termination` of autoscaler v2; v1 does so for `request_resources` alone). So each standing bundle
+    may keep one idle worker that holds it, and each waiting one an idle worker that has room for it now.
     """
     left = live_workers(sample)
-    standing = [_Standing(d.shape, d.count) for d in sample.demands if d.source == "request_resources"]
+    keeping = [
+        _Keeping(demand.shape, demand.count, standing)
+        for demand in sample.demands
+        if (standing := demand.source == "request_resources") or cluster.autoscaler == "v2"
+    ]
     found: list[str] = []
     for node in live_workers(sample):
         kind = cluster.node_types.get(node.node_type)
         limit_s = cluster.idle_timeout_of(node.node_type) + idle_longer_by_s
         rest = [other for other in left if other is not node]
         kept = sum(other.node_type == node.node_type for other in rest) < (kind.min_workers if kind else 0)
-        if node.status == "idle" and node.idle_s > limit_s and not kept and not _keeps(standing, node):
+        if node.status == "idle" and node.idle_s > limit_s and not kept and not _keeps(keeping, node):
             found.append(node.node)
             left = rest
     return tuple(found)
@@ -118,11 +123,12 @@ def describe(shape: Resources) -> str:
 
 
 @dataclass
-class _Standing:
-    """Bundles of one `request_resources` shape that keep no node yet."""
+class _Keeping:
+    """Bundles of one shape that keep no node yet: standing ones, or ones that wait."""
 
     shape: Resources
     count: int
+    standing: bool
 
 
 @dataclass
@@ -173,10 +179,11 @@ class _Growth:
         return True
 
 
-def _keeps(standing: list[_Standing], node: NodeView) -> bool:
-    """Whether a standing bundle not yet spoken for fits the node; it is spoken for then."""
-    for bundles in standing:
-        if bundles.count and not _place(bundles.shape, 1, [dict(node.total)]):
+def _keeps(keeping: list[_Keeping], node: NodeView) -> bool:
+    """Whether a bundle not yet spoken for fits the node; it is spoken for then."""
+    for bundles in keeping:
+        room = node.total if bundles.standing else node.available
+        if bundles.count and not _place(bundles.shape, 1, [dict(room)]):
             bundles.count -= 1
             return True
     return False

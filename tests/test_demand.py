@@ -126,6 +126,16 @@ def test_needless_workers() -> None:
     assert len(needless(sample(of(2, GPU, "request_resources"), nodes=idle), CLUSTER, idle_longer_by_s=5.0)) == 1
 
 
+def test_a_task_that_waits_keeps_an_idle_worker_with_room_for_it_as_rays_newer_autoscaler_does() -> None:
+    idle = [view(f"w{n}", free=NODE, idle_s=30.0) for n in (1, 2)]
+    waiting = sample(of(1, GPU, "task"), nodes=idle)
+    assert len(needless(waiting, CLUSTER, idle_longer_by_s=5.0)) == 1
+    older = CLUSTER.model_copy(update={"autoscaler": "v1"})
+    assert len(needless(waiting, older, idle_longer_by_s=5.0)) == 2
+    full = [view(f"w{n}", free={"CPU": 1.0}, idle_s=30.0) for n in (1, 2)]
+    assert len(needless(sample(of(1, GPU, "task"), nodes=full), CLUSTER, idle_longer_by_s=5.0)) == 2
+
+
 SHAPES = st.dictionaries(st.sampled_from(["CPU", "GPU", "TPU"]), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), max_size=2)
 DEMANDS = st.lists(
     st.builds(

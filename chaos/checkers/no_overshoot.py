@@ -247,14 +247,22 @@ def _there_at(at_s: float, instances: dict[str, _Instance]) -> int:
 
 
 def _surplus_idle(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple[float, str, list[Record]]]:
-    """How much longer than its timeout a needless worker stayed, less what the faults explain of that time."""
+    """How much longer than its timeout a needless worker stayed, less what the faults explain of that time.
+
+    One that was kept for a while has overstayed only since nothing keeps it any more.
+    """
     spans = explained(facts, scaling=True)
+    since: dict[str, float] = {}
     worst: dict[str, tuple[float, str, list[Record]]] = {}
     for record, sample in samples:
         cluster = facts.cluster_at(record.t_s)
+        if sample.reachable:
+            unkept = needless(sample, cluster, idle_longer_by_s=-_NEVER_S)
+            since = {node: since.get(node, record.t_s) for node in unkept}
         for node in needless(sample, cluster, idle_longer_by_s=facts.bounds.overshoot_s):
             view = next(view for view in sample.nodes if view.node == node)
-            over_s = min(view.idle_s - cluster.idle_timeout_of(view.node_type), record.t_s - facts.edited_s(record.t_s))
+            since_s = max(since.get(node, record.t_s), facts.edited_s(record.t_s))
+            over_s = min(view.idle_s - cluster.idle_timeout_of(view.node_type), record.t_s - since_s)
             over_s -= faults_cost_s(spans, from_s=record.t_s - over_s, to_s=record.t_s)
             if over_s > worst.get(node, (0.0,))[0]:
                 told = f"{node} stayed {over_s:.1f} s beyond its idle timeout with nothing to keep it"

@@ -6,7 +6,7 @@ from chaos.checkers.cost import explained, faults_cost_s
 from chaos.checkers.facts import Facts, facts_of
 from chaos.cluster_spec import ClusterSpec
 from chaos.events import ConfigChanged, TypeInForce
-from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged
+from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, waiting
 
 
 def edited(
@@ -50,9 +50,14 @@ def test_workers_below_a_raised_maximum_are_no_overshoot() -> None:
 def test_an_idle_node_is_late_only_from_the_edit_that_shortened_its_timeout() -> None:
     idle = [Worker(f"w{n}", 4.0, 8.0, busy_to_s=12.0, gone_s=46.0) for n in (1, 2)]
     patient = edited(5.0, idle_timeout_s=100.0)
-    assert judged("no_overshoot", Story(workers=idle, more=patient)).verdict == "pass"
-    assert judged("no_overshoot", Story(workers=idle, more=[*patient, *edited(40.0)])).verdict == "pass"
-    assert judged("no_overshoot", Story(workers=idle, more=[*patient, *edited(20.0)])).verdict == "fail"
+
+    def verdict(*more: Timed) -> str:
+        served = Story(workers=idle, more=[*patient, *more], demand=lambda t_s: waiting(2) if 3.0 <= t_s < 8.0 else ())
+        return judged("no_overshoot", served).verdict
+
+    assert verdict() == "pass"
+    assert verdict(*edited(40.0)) == "pass"
+    assert verdict(*edited(20.0)) == "fail"
 
 
 def test_scaling_is_excused_only_around_the_edits_of_an_injection() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chaos.cluster_spec import NodeType
 from chaos.events import ClusterSampled, NodeDied, NodeJoined
 from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, opened, waiting
@@ -86,6 +88,15 @@ def test_a_worker_that_idles_on_fails_unless_a_request_or_minimum_keeps_it() -> 
     story.demand = lambda _: ()
     story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": {"gpu": kind}}))
     assert judged("no_overshoot", story).verdict == "pass"
+
+
+@pytest.mark.parametrize(("gone_s", "verdict"), [(36.0, "pass"), (46.0, "fail")])
+def test_a_worker_kept_by_a_task_that_waits_may_go_when_it_waits_no_longer(gone_s: float, verdict: str) -> None:
+    # Ray's newer autoscaler keeps it, though Ray's scheduler never gives it the task.
+    idling = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=10.0, gone_s=gone_s)]
+    story = Story(workers=idling)
+    story.demand = lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else waiting(1) if t_s < 30.0 else ()
+    assert judged("no_overshoot", story).verdict == verdict
 
 
 def test_no_overshoot_cannot_judge_a_cluster_without_workers_or_samples() -> None:
