@@ -97,16 +97,17 @@ def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: 
 
     Ray keeps every node to which its scheduler assigns a bundle, be others free for it or not
     (`_enforce_idle_termination` of autoscaler v2; v1 does so for `request_resources` alone). So each standing bundle
-    may keep one idle worker that holds it, and each waiting one an idle worker that has room for it now.
+    may keep one idle worker that holds it, and each waiting one an idle worker that has room for it now. Whoever has
+    idled for longer comes first, as in Ray; so a higher limit names the first of those that a lower one names.
     """
-    left = live_workers(sample)
+    left = sorted(live_workers(sample), key=lambda node: -node.idle_s)
     keeping = [
         _Keeping(demand.shape, demand.count, standing)
         for demand in sample.demands
         if (standing := demand.source == "request_resources") or cluster.autoscaler == "v2"
     ]
     found: list[str] = []
-    for node in live_workers(sample):
+    for node in tuple(left):
         kind = cluster.node_types.get(node.node_type)
         limit_s = cluster.idle_timeout_of(node.node_type) + idle_longer_by_s
         rest = [other for other in left if other is not node]

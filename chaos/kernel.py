@@ -40,7 +40,7 @@ def _rule(match: str) -> str:
 
 _TRIALS = (
     _Trial("netem", "tc", "tc qdisc add dev lo root netem delay 1ms", "NET_SCH_NETEM", "sch_netem"),
-    _Trial("prio", "tc", "tc qdisc add dev lo root prio bands 2", "NET_SCH_PRIO", "sch_prio"),
+    _Trial("prio", "tc", "tc qdisc add dev lo root prio", "NET_SCH_PRIO", "sch_prio"),
     _Trial("tbf", "tc", "tc qdisc add dev lo root tbf rate 1mbit burst 16kb latency 50ms", "NET_SCH_TBF", "sch_tbf"),
     _Trial("htb", "tc", "tc qdisc add dev lo root handle 1: htb default 1", "NET_SCH_HTB", "sch_htb"),
     _Trial("ingress", "tc", "tc qdisc add dev lo ingress", "NET_SCH_INGRESS", "sch_ingress"),

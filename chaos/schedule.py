@@ -168,13 +168,21 @@ class Schedule(Value):
 
     @model_validator(mode="after")
     def _waited_for(self) -> Schedule:
-        ids = [injection.id for injection in self.injections]
+        named = {injection.id: injection for injection in self.injections}
         for injection in self.injections:
-            other = injection.on.injection if injection.on is not None else None
-            if other is not None and other not in ids:
-                raise ValueError(f"{injection.id} waits for {unknown_name('injection', other, ids)}")
-            if other == injection.id:
-                raise ValueError(f"{injection.id} waits for itself")
+            seen, waiting = [injection.id], injection
+            while waiting.on is not None and (other := waiting.on.injection) is not None:
+                if other not in named:
+                    raise ValueError(f"{waiting.id} waits for {unknown_name('injection', other, list(named))}")
+                if other == injection.id:
+                    through = f", by way of {' and '.join(seen[1:])}" if seen[1:] else ""
+                    raise ValueError(f"{injection.id} waits for itself{through}")
+                if waiting.on.event == "fault.healed" and not named[other].fault.lasts:
+                    why = f"{other} is healed, which does not last"
+                    raise ValueError(f"{waiting.id} waits until {why}: use fault.probed")
+                if other in seen:
+                    break  # a circle that the others are refused for
+                seen, waiting = [*seen, other], named[other]
         return self
 
     def to_data(self) -> list[JsonValue]:

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -74,8 +75,8 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 }
 
 int gettimeofday(struct timeval *restrict time, void *restrict zone) {
-  (void)zone;
   struct timespec now;
+  if (zone) memset(zone, 0, sizeof(struct timezone));
   if (clock_gettime(CLOCK_REALTIME, &now)) return -1;
   time->tv_sec = now.tv_sec, time->tv_usec = now.tv_nsec / 1000;
   return 0;

@@ -70,14 +70,19 @@ class SkewClock(Fault):
         return self._saw("took_effect" if moved else "unknown", f"the clock of {worst} jumped", jumps[worst])
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Reads each victim's clock again: it is right, unless another injection still moves it."""
+        """Reads each victim's clock again: it is right, unless another injection is in force, which may move it."""
         ours, others = await site.active()
         if ours:
             return self._saw("took_effect", "still in force")
-        for victim, offset_s in (await self._offsets(site)).items():
-            if abs(offset_s) > _TOLERANCE_S and not others:
-                return self._saw("took_effect", f"the clock of {victim} is still wrong", offset_s)
-        return self._saw("no_effect", "the clocks are right again", 0.0)
+        offsets = await self._offsets(site)
+        if not offsets:
+            return self._saw("no_effect", "no victim with a clock is left")
+        worst = max(offsets, key=lambda victim: abs(offsets[victim]))
+        if abs(offsets[worst]) <= _TOLERANCE_S:
+            return self._saw("no_effect", "the clocks are right again", offsets[worst])
+        if others:
+            return self._saw("no_effect", f"the clock of {worst} is off, as another injection may want", offsets[worst])
+        return self._saw("took_effect", f"the clock of {worst} is still wrong", offsets[worst])
 
     async def _offsets(self, site: Site) -> dict[str, float]:
         assert isinstance(site.cluster, SkewsClocks)

@@ -126,6 +126,14 @@ def test_needless_workers() -> None:
     assert len(needless(sample(of(2, GPU, "request_resources"), nodes=idle), CLUSTER, idle_longer_by_s=5.0)) == 1
 
 
+def test_a_higher_limit_names_the_first_of_those_that_a_lower_one_names() -> None:
+    kind = CLUSTER.node_types["gpu"].model_copy(update={"min_workers": 1})
+    keeps_one = CLUSTER.model_copy(update={"node_types": {**CLUSTER.node_types, "gpu": kind}})
+    idle = [view("w1", free=NODE, idle_s=2.0), view("w2", free=NODE, idle_s=200.0)]
+    for limit_s in (5.0, float("-inf")):
+        assert needless(sample(nodes=idle), keeps_one, idle_longer_by_s=limit_s) == ("w2",)
+
+
 def test_a_task_that_waits_keeps_an_idle_worker_with_room_for_it_as_rays_newer_autoscaler_does() -> None:
     idle = [view(f"w{n}", free=NODE, idle_s=30.0) for n in (1, 2)]
     waiting = sample(of(1, GPU, "task"), nodes=idle)

@@ -181,6 +181,8 @@ def after(injection: str, event: str = "fault.healed") -> dict[object, object]:
         ([{**BLOW, "id": "x"}, {**BLOW, "id": "x"}], (), "two injections have the id 'x'"),
         ([BLOW, after("i3")], (), "i2 waits for unknown injection 'i3' (allowed: i1, i2)"),
         ([BLOW, after("i2")], (), "i2 waits for itself"),
+        ([after("i2", "fault.probed"), after("i1", "fault.probed")], (), "i1 waits for itself, by way of i2"),
+        ([BLOW, after("i1")], (), "i2 waits until i1 is healed, which does not last: use fault.probed"),
         ([BLOW, after("i1", "node.joined")], (1, "on"), "`injection` goes with the events of injections"),
     ],
 )

@@ -45,7 +45,8 @@ class Clocks:
         """What gives the node's processes its clock, which is made here; nothing where its type has none."""
         if instance.shape is None or not instance.shape.own_clock:
             return {}
-        self._path(instance).write_bytes(_OFFSET.pack(0))
+        if not self._path(instance).exists():  # of one that an earlier Cloud made, processes may read
+            self._path(instance).write_bytes(_OFFSET.pack(0))
         clock = f"{self._nodes_on_nodes}/{instance.instance}/{_FILE}"
         return {_PRELOAD_VARIABLE: self._library, CLOCK_VARIABLE: clock}
 
@@ -64,7 +65,7 @@ class Clocks:
             raise InjectionError(f"the clock of node {instance.node}: {error.strerror}") from error
 
     async def read(self, instance: Instance) -> float | None:
-        """How many seconds its raylet's time of day is ahead of this machine's; None without a clock, or a raylet.
+        """How many seconds its raylet's time of day is ahead of this machine's; None where that cannot be read.
 
         It is what a program says that is given the raylet's own library and clock: date(1), which knows of neither.
         """
@@ -88,10 +89,13 @@ class Clocks:
             return None
         given = {name: environment[name] for name in (_PRELOAD_VARIABLE, CLOCK_VARIABLE) if name in environment}
         before_s = time.time()
-        said = subprocess.run(
-            ["date", "+%s.%N"], env={**os.environ, **given}, capture_output=True, check=True, timeout=_READ_LIMIT_S
-        ).stdout
-        return round(float(said) - (before_s + time.time()) / 2, 3)
+        try:
+            said = subprocess.run(
+                ["date", "+%s.%N"], env={**os.environ, **given}, capture_output=True, check=True, timeout=_READ_LIMIT_S
+            ).stdout
+            return round(float(said) - (before_s + time.time()) / 2, 3)
+        except (OSError, subprocess.SubprocessError, ValueError):
+            return None
 
     def _path(self, instance: Instance) -> Path:
         return self._nodes / instance.instance / _FILE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,11 @@ TOKEN_HEADER = "Authorization"
 CONTAINER_ROOT = "/raychaos"
 # Where a container spills objects whose node type has a disk of limited size.
 SPILL_DIRECTORY = "/raychaos-spill"
+
+
+def redis_password(ray_token: str) -> str:
+    """The password of a cluster's Redis; `ps` shows it, an argument of `ray start`, and it does not tell the token."""
+    return hashlib.sha256(f"redis {ray_token}".encode()).hexdigest()
 
 
 class CloudConfig(Value):
@@ -62,7 +68,7 @@ class CloudDirectory:
 
     @property
     def redis(self) -> Path:
-        """The configuration of the Redis server a GCS may keep its knowledge in; the Ray token is its password."""
+        """The configuration of the Redis server a GCS may keep its knowledge in, with its password."""
         return self.root / "secrets" / "redis.conf"
 
     @property
@@ -122,7 +128,8 @@ class CloudDirectory:
         if ray_token is not None:
             write_secret(self.ray_token, ray_token)
             # What comes back is the head: the server outlives it, and keeps nothing on a disk.
-            write_secret(self.redis, f'requirepass {ray_token}\nsave ""\nappendonly no\ndir /tmp\nbind *\nport 6379\n')
+            password = redis_password(ray_token)
+            write_secret(self.redis, f'requirepass {password}\nsave ""\nappendonly no\ndir /tmp\nbind *\nport 6379\n')
         write_durably(self.config, config.model_dump_json(indent=1))
 
     def load_config(self) -> CloudConfig:

@@ -167,23 +167,32 @@ class Harming:
     async def follow(self) -> None:
         """For ever, keeps what is meant for peers to these: the address of one that ended may be given to another."""
         known = self._addresses()
+        stale: set[str] = set()
         while True:
             await asyncio.sleep(POLL_S)
             before, known = known, self._addresses()
             moved = {name for name in before.keys() | known.keys() if before.get(name) != known.get(name)}
-            if moved:
-                await self._readdress(moved)
+            stale = await self._readdress(stale | self._meant_for(moved))
 
-    async def _readdress(self, moved: Collection[str]) -> None:
-        """Enforces the shapes that are meant for one of these peers, by the addresses there are now."""
-        for effect in self._ledger.effects():
-            if not isinstance(effect.harm, NetworkShape) or not set(moved) & set(effect.harm.peers or ()):
-                continue
-            async with self._lock_of(effect.instance):
+    def _meant_for(self, peers: Collection[str]) -> set[str]:
+        """The instances with a shape that is meant for one of these peers."""
+        return {
+            effect.instance
+            for effect in self._ledger.effects()
+            if isinstance(effect.harm, NetworkShape) and set(peers) & set(effect.harm.peers or ())
+        }
+
+    async def _readdress(self, instances: Collection[str]) -> set[str]:
+        """Enforces their shapes by the addresses there are now; returns those where that is yet to be done."""
+        left = set()
+        for instance in sorted(instances):
+            async with self._lock_of(instance):
                 try:
-                    await self._enforce(effect.instance, changed=NetworkShape)
+                    await self._enforce(instance, changed=NetworkShape)
                 except (ChaosError, OSError) as error:
-                    self._log.error("a network keeps addresses it was given", node=effect.instance, error=repr(error))
+                    left.add(instance)
+                    self._log.error("old addresses are still in force; trying again", node=instance, error=repr(error))
+        return left
 
     async def _restore(self) -> None:
         """Enforces what is on the books: part of it may have been done by processes of a Cloud that is gone."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory
+from chaos.cloud.config import CONTAINER_ROOT, SPILL_DIRECTORY, CloudConfig, CloudDirectory, redis_password
 from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
 from chaos.cluster_spec import ClusterSpec
@@ -146,7 +146,7 @@ def head_launch(
         environment |= {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(directory.nodes / "head" / "gcs")}
     if spec.gcs_storage == "redis":
         environment["RAY_REDIS_ADDRESS"] = REDIS_ADDRESS
-        argv.append(f"--redis-password={directory.ray_token.read_text()}")
+        argv.append(f"--redis-password={redis_password(directory.ray_token.read_text())}")
     if spec.dashboard:
         argv += [
             f"--dashboard-port={port_of('dashboard')}",

@@ -604,6 +604,26 @@ async def test_the_address_of_a_peer_that_ended_is_no_longer_meant(clock: Virtua
     await sky.cloud.tear_down()
 
 
+async def test_an_address_that_could_not_be_replaced_is_tried_again(clock: VirtualClock, tmp_path: Path) -> None:
+    driver = FakeNetworkDriver(clock)
+    sky = Sky(tmp_path, driver=driver)
+    await sky.cloud.resume()
+    await sky.cloud.start_head()
+    _, second = await launched(sky, 2)
+    await clock.advance_to(POLL_S)
+    await sky.cloud.apply("cut", NetworkShape(cut=True, peers=("w2",)), lease_s=60.0, node="w1")
+    driver.calls.clear()
+    driver.failing["obey"] = InjectionError("busy")
+    await sky.cloud.terminate(second)
+    await clock.advance_to(clock.now_s() + 2 * POLL_S)
+    assert ("obey", "i-00001") in driver.calls
+    assert "w2" in driver.addresses
+    driver.failing.clear()
+    await clock.advance_to(clock.now_s() + 2 * POLL_S)
+    assert "w2" not in driver.addresses
+    await sky.cloud.tear_down()
+
+
 async def test_a_restarted_cloud_finishes_what_was_stopping(sky: Sky, clock: VirtualClock) -> None:
     [one] = await launched(sky)
     sky.driver.slow_s["stop"] = 5.0

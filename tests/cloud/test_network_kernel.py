@@ -24,6 +24,7 @@ from chaos.cloud.path_sample import sample
 from chaos.cluster import PathSample
 from chaos.errors import InjectionError
 from chaos.harm import NetworkShape
+from chaos.kernel import examine_kernel
 from tests.cloud.netns import FAR, NEAR, Pair, pair, why_no_rules, why_not
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -147,6 +148,13 @@ async def test_a_sample_ends_within_its_limit_however_slow_its_packets(bench: Be
     )
     assert time.monotonic() - began_s < 3.0
     assert 0 < seen.sent == seen.arrived <= 5
+
+
+async def test_doctor_finds_netem_where_it_is_used(bench: Bench) -> None:
+    kernel = await asyncio.to_thread(examine_kernel)
+    await bench.shape(NetworkShape(delay_ms=1.0))
+    used = "netem" in (await bench.shaper.look(bench.ends.near)).means
+    assert kernel.has("netem", "prio", "ifb", "ingress", "mirred") == used
 
 
 async def test_duplication_corruption_and_reordering_are_what_was_asked(bench: Bench) -> None:
