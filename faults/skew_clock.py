@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from chaos.cluster import SkewsClocks, UndoesEffects
+from chaos.cluster import Gauges, SkewsClocks, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
@@ -46,7 +46,7 @@ class SkewClock(Fault):
 
     async def measure_before(self, site: Site) -> Readings:
         """How far each victim's clock is off already, in seconds."""
-        return {(victim,): offset_s for victim, offset_s in (await self._offsets(site)).items()}
+        return {(victim,): offset_s for victim, offset_s in _offsets(await self._gauges(site)).items()}
 
     async def inject(self, site: Site) -> None:
         """Moves each victim's clock."""
@@ -60,7 +60,7 @@ class SkewClock(Fault):
         """Reads each victim's clock as its raylet does: it has jumped by as much as was asked."""
         jumps = {
             victim: offset_s - site.before[victim,]
-            for victim, offset_s in (await self._offsets(site)).items()
+            for victim, offset_s in _offsets(await self._gauges(site)).items()
             if (victim,) in site.before
         }
         if not jumps:
@@ -74,9 +74,13 @@ class SkewClock(Fault):
         ours, others = await site.active()
         if ours:
             return self._saw("took_effect", "still in force")
-        offsets = await self._offsets(site)
-        if not offsets:
-            return self._saw("no_effect", "no victim with a clock is left")
+        read = await self._gauges(site)
+        if not read:
+            return self._saw("no_effect", "no victim is left")
+        offsets = _offsets(read)
+        unread = sorted(read.keys() - offsets.keys())
+        if unread:
+            return self._saw("unknown", f"the clock of {unread[0]} could not be read")
         worst = max(offsets, key=lambda victim: abs(offsets[victim]))
         if abs(offsets[worst]) <= _TOLERANCE_S:
             return self._saw("no_effect", "the clocks are right again", offsets[worst])
@@ -84,15 +88,17 @@ class SkewClock(Fault):
             return self._saw("no_effect", f"the clock of {worst} is off, as another injection may want", offsets[worst])
         return self._saw("took_effect", f"the clock of {worst} is still wrong", offsets[worst])
 
-    async def _offsets(self, site: Site) -> dict[str, float]:
+    async def _gauges(self, site: Site) -> dict[str, Gauges]:
+        """Those of the victims that are still there."""
         assert isinstance(site.cluster, SkewsClocks)
         read = {victim: await site.cluster.gauges(victim) for victim in site.victims}
-        return {
-            victim: gauges.clock_offset_s
-            for victim, gauges in read.items()
-            if gauges is not None and gauges.clock_offset_s is not None
-        }
+        return {victim: gauges for victim, gauges in read.items() if gauges is not None}
 
     def _saw(self, outcome: Outcome, detail: str, measured_s: float | None = None) -> Effect:
         measured = None if measured_s is None else round(measured_s, 3)
         return Effect(outcome=outcome, detail=detail, asked=self.offset_s, measured=measured, unit=_UNIT)
+
+
+def _offsets(read: dict[str, Gauges]) -> dict[str, float]:
+    """How far each victim's clock is off, where that could be read, in seconds."""
+    return {victim: gauges.clock_offset_s for victim, gauges in read.items() if gauges.clock_offset_s is not None}

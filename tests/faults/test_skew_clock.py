@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from chaos.cluster import Gauges
 from chaos.harm import ClockSkew
 from faults.skew_clock import SkewClock
 from tests.doubles import FakeCluster, injected, site_of
@@ -46,6 +47,18 @@ async def test_a_clock_that_stays_wrong_is_not_healed() -> None:
 
     seen = await FAULT.probe_healed(await injected(FAULT, site_of(Stuck(), "w1")))
     assert (seen.outcome, seen.measured) == ("took_effect", -90.0)
+
+
+async def test_a_clock_that_cannot_be_read_is_not_taken_for_right() -> None:
+    class Mute(FakeCluster):
+        async def gauges(self, node: str) -> Gauges | None:
+            found = await super().gauges(node)
+            return found and found.model_copy(update={"clock_offset_s": None})
+
+    cluster = Mute()
+    site = await injected(FAULT, site_of(cluster, "w1"))
+    await FAULT.heal(site)
+    assert (await FAULT.probe_healed(site)).outcome == "unknown"
 
 
 async def test_victims_that_are_gone_show_nothing_and_are_healed() -> None:
