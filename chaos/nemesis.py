@@ -238,12 +238,14 @@ class Nemesis:
     async def _anchored(self, anchor: Anchor) -> float:
         await self._started()
         place = met = 0
-        loaded = False
+        loaded, since = False, anchor.since
         while True:
             record = await self._recorder.follow(start=place)
             place += 1
             loaded = loaded or isinstance(record.event, WorkloadStarted)
-            if loaded and _fits(anchor, record):
+            if isinstance(record.event, FaultInjected) and record.event.injection == since:
+                since = None
+            elif loaded and since is None and _fits(anchor, record):
                 met += 1
                 if met == anchor.nth:
                     return record.t_s

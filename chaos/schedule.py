@@ -27,13 +27,15 @@ def _event_kinds() -> tuple[str, ...]:
 class Anchor(Value):
     """An event of the history to wait for: the `nth` of a kind, or progress reaching a share of the rows.
 
-    Of events that are of a node type, or of an injection, it may mean those of one only.
+    Of events that are of a node type, or of an injection, it may mean those of one only. With `since`, it counts the
+    events after the injection of that id was made.
     """
 
     event: str | None = None
     nth: int = Field(default=1, ge=1)
     node_type: str | None = None
     injection: str | None = None
+    since: str | None = None
     progress_percent: float | None = Field(default=None, gt=0.0, le=100.0)
 
     @field_validator("event")
@@ -49,7 +51,14 @@ class Anchor(Value):
             raise ValueError("give either `event` or `progress_percent`")
         if self.injection is not None and not str(self.event).startswith("fault."):
             raise ValueError("`injection` goes with the events of injections: fault.injected, fault.healed, …")
+        if self.since is not None and self.event is None:
+            raise ValueError("`since` goes with `event`: progress is counted from the beginning")
         return self
+
+    @property
+    def waits_for(self) -> tuple[str, ...]:
+        """The ids of the injections without which it does not come."""
+        return tuple(name for name in (self.injection, self.since) if name is not None)
 
 
 class Trigger(Value):
@@ -169,20 +178,16 @@ class Schedule(Value):
     @model_validator(mode="after")
     def _waited_for(self) -> Schedule:
         named = {injection.id: injection for injection in self.injections}
-        for injection in self.injections:
-            seen, waiting = [injection.id], injection
-            while waiting.on is not None and (other := waiting.on.injection) is not None:
-                if other not in named:
-                    raise ValueError(f"{waiting.id} waits for {unknown_name('injection', other, list(named))}")
-                if other == injection.id:
-                    through = f", by way of {' and '.join(seen[1:])}" if seen[1:] else ""
-                    raise ValueError(f"{injection.id} waits for itself{through}")
-                if waiting.on.event == "fault.healed" and not named[other].fault.lasts:
-                    why = f"{other} is healed, which does not last"
-                    raise ValueError(f"{waiting.id} waits until {why}: use fault.probed")
-                if other in seen:
-                    break  # a circle that the others are refused for
-                seen, waiting = [*seen, other], named[other]
+        awaited = {name: injection.on.waits_for if injection.on else () for name, injection in named.items()}
+        for name, others in awaited.items():
+            if unknown := next((other for other in others if other not in named), None):
+                raise ValueError(f"{name} waits for {unknown_name('injection', unknown, list(named))}")
+        for name, injection in named.items():
+            if (through := _way_back(name, awaited)) is not None:
+                raise ValueError(f"{name} waits for itself" + f", by way of {' and '.join(through)}" * bool(through))
+            other = injection.on.injection if injection.on and injection.on.event == "fault.healed" else None
+            if other and not named[other].fault.lasts:
+                raise ValueError(f"{name} waits until {other} is healed, which does not last: use fault.probed")
         return self
 
     def to_data(self) -> list[JsonValue]:
@@ -230,6 +235,20 @@ class Schedule(Value):
             return Schedule(injections=tuple(injections))
         except ValidationError as error:
             raise Misplaced(root, _message(error.errors()[0])) from error
+
+
+def _way_back(name: str, awaited: Mapping[str, tuple[str, ...]]) -> tuple[str, ...] | None:
+    """The injections by way of which one waits for itself; None where it does not."""
+    ways: list[tuple[str, ...]] = [(other,) for other in awaited[name]]
+    met = set[str]()
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == name:
+            return way[:-1]
+        if way[-1] not in met:
+            met.add(way[-1])
+            ways += [(*way, other) for other in awaited[way[-1]]]
+    return None
 
 
 class Misplaced(InvalidSpec):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from chaos.cluster import Cluster, RestartsRaylets
-from chaos.events import NodeStarted, NodeTerminated
+from chaos.events import NodeJoined, NodeStarted, NodeTerminated
 from chaos.fault import Effect, Site
 from faults.restart_node import ComesBack
 
@@ -23,12 +24,22 @@ class RestartRaylet(ComesBack):
         await cluster.restart_raylet(victim)
 
     async def probe(self, site: Site) -> Effect:
-        """Asks the GCS for two identities, one dead and one alive, and the Cloud for one life of the instance."""
-        ends = [event.node for _, event in site.history.of(NodeTerminated, since_s=site.injected_s)]
-        begins = [event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)]
-        if moved := [victim for victim in site.victims if victim in ends or victim in begins]:
+        """Asks the GCS for two identities, one dead and one alive, and the Cloud for one life of the instance.
+
+        What becomes of the instance once it is back, for example that the autoscaler ends it, is Ray's affair.
+        """
+        if moved := [victim for victim in site.victims if not _in_place(site, victim)]:
             return Effect(outcome="unknown", detail=f"not in place: {', '.join(moved)} ended or started as a whole")
         back = await super().probe(site)
         if back.outcome != "took_effect":
             return back
         return back.model_copy(update={"detail": f"{back.detail}; the instances ran on"})
+
+
+def _in_place(site: Site, victim: str) -> bool:
+    """Whether nothing is known to have moved the instance before the victim was back."""
+    history, since_s = site.history, site.injected_s
+    ended = [record.t_s for record, event in history.of(NodeTerminated, since_s=since_s) if event.node == victim]
+    begun = [record.t_s for record, event in history.of(NodeStarted, since_s=since_s) if event.node == victim]
+    back = [record.t_s for record, event in history.of(NodeJoined, since_s=since_s) if event.node == victim]
+    return min([*ended, *begun], default=math.inf) >= min(back, default=math.inf)

@@ -144,6 +144,16 @@ async def test_an_anchor_may_mean_the_events_of_one_injection() -> None:
     await stage.end()
 
 
+async def test_an_anchor_may_count_from_another_injection() -> None:
+    then = kill(target="w3", at_s=None, on={"event": "node.launching", "since": "i1"})
+    stage = Stage(kill(at_s=3.0), then)
+    await stage.play((0.0, STARTED), (2.0, launching("w2")))
+    await stage.clock.advance_to(4.0)
+    await stage.play((5.0, launching("w3")))
+    assert stage.one(FaultInjected, "i2").due_s == 5.0
+    await stage.end()
+
+
 async def test_after_s_is_added_to_the_anchor() -> None:
     stage = Stage(kill(at_s=None, on={"event": "node.joined"}, after_s=2.5))
     await stage.play((0.0, STARTED), (4.0, joined("w1")))

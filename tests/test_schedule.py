@@ -141,9 +141,9 @@ def without(data: Mapping[object, object], *names: str) -> dict[object, object]:
     return {name: value for name, value in data.items() if name not in names}
 
 
-def after(injection: str, event: str = "fault.healed") -> dict[object, object]:
+def after(injection: str, event: str = "fault.healed", field: str = "injection") -> dict[object, object]:
     """An injection that waits for another."""
-    return {**without(BLOW, "at_s"), "on": {"event": event, "injection": injection}}
+    return {**without(BLOW, "at_s"), "on": {"event": event, field: injection}}
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,17 @@ def after(injection: str, event: str = "fault.healed") -> dict[object, object]:
         ([after("i2", "fault.probed"), after("i1", "fault.probed")], (), "i1 waits for itself, by way of i2"),
         ([BLOW, after("i1")], (), "i2 waits until i1 is healed, which does not last: use fault.probed"),
         ([BLOW, after("i1", "node.joined")], (1, "on"), "`injection` goes with the events of injections"),
+        ([BLOW, after("i3", "node.joined", "since")], (), "i2 waits for unknown injection 'i3' (allowed: i1, i2)"),
+        (
+            [after("i3", "node.joined", "since"), after("i1", "fault.probed"), after("i2", "fault.probed")],
+            (),
+            "i1 waits for itself, by way of i3 and i2",
+        ),
+        (
+            [BLOW, {**without(BLOW, "at_s"), "on": {"progress_percent": 5, "since": "i1"}}],
+            (1, "on"),
+            "`since` goes with `event`",
+        ),
     ],
 )
 def test_what_cannot_be_meant_says_what_and_where(data: object, place: tuple[str | int, ...], says: str) -> None:

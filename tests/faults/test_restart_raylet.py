@@ -12,6 +12,9 @@ from tests.doubles import FakeCluster, site_of
 DIED: tuple[float, Event] = (12.0, NodeDied(node="w1", ray_node_id="a"))
 BACK: tuple[float, Event] = (14.5, NodeJoined(node="w1", node_type="gpu", ray_node_id="b", resources={}))
 ENDED: tuple[float, Event] = (13.0, NodeTerminated(node="w1", cause="autoscaler"))
+# Ray's autoscaler takes a node that counts twice for one too many.
+ENDED_LATER: tuple[float, Event] = (15.0, NodeTerminated(node="w1", cause="autoscaler"))
+DIED_LATER: tuple[float, Event] = (15.5, NodeDied(node="w1", ray_node_id="a"))
 STARTED: tuple[float, Event] = (13.0, NodeStarted(node="w1", node_type="gpu", instance="i-00001"))
 
 
@@ -23,6 +26,9 @@ STARTED: tuple[float, Event] = (13.0, NodeStarted(node="w1", node_type="gpu", in
         ([DIED, BACK], "took_effect", "; the instances ran on"),
         ([DIED, ENDED, BACK], "unknown", "not in place: w1 ended or started as a whole"),
         ([DIED, STARTED, BACK], "unknown", "not in place: w1 ended or started as a whole"),
+        ([ENDED], "unknown", "not in place: w1 ended or started as a whole"),
+        ([BACK, ENDED_LATER], "unknown", "the GCS has not seen w1 die"),
+        ([BACK, ENDED_LATER, DIED_LATER], "took_effect", "; the instances ran on"),
     ],
 )
 async def test_it_must_come_back_in_place(events: list[tuple[float, Event]], outcome: str, says: str) -> None:
