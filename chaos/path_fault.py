@@ -135,6 +135,9 @@ class ShareFault(PathFault, ABC):
     _least_share: ClassVar[float] = 1 / 3
     _least_hits: ClassVar[int] = 3
     _interval_ms: ClassVar[float] = 1.0
+    # What is measured right before the injection makes it late.
+    _packets_before: ClassVar[int] = 200
+    _interval_before_ms: ClassVar[float] = 0.4
     # So far from the expected count is chance once in some two thousand looks.
     _deviations: ClassVar[float] = 3.5
 
@@ -147,18 +150,19 @@ class ShareFault(PathFault, ABC):
         return sample.sent
 
     async def sampled(self, site: Site, path: Path) -> PathSample:
-        """Enough packets for the share to show; right before the injection, which they make late, as few as will do."""
+        """Enough packets for the share to show; before the injection, as few as will do, and soon."""
+        if not site.before:
+            return await self._sent(site, path, self._packets_before, self._interval_before_ms)
         least, most = self._packets
         if site.duration_s is not None:
             half = math.floor(site.duration_s * 1000.0 / self._interval_ms / 2)
             most = min(most, max(self._packets_of_a_short_harm, half))
         packets = min(most, max(least, math.ceil(self._wanted_hits * 100.0 / self.percent)))
+        return await self._sent(site, path, packets, self._interval_ms)
+
+    async def _sent(self, site: Site, path: Path, packets: int, interval_ms: float) -> PathSample:
         return await self.sample_path(
-            site,
-            path,
-            packets=packets if site.before else least,
-            interval_ms=self._interval_ms,
-            patience_ms=self.patience_ms(),
+            site, path, packets=packets, interval_ms=interval_ms, patience_ms=self.patience_ms()
         )
 
     def patience_ms(self) -> float:

@@ -62,8 +62,8 @@ def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> It
         trigger = f"on: {{event: {over}, injection: {name}}}, after_s: 0.3"
 
 
-# Two nodes more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice. The GCS
-# is patient for longer than that takes: a node whose end it sees first is ended as a whole.
+# Two nodes more than the job wants: while a node that crashed and came back is in the GCS twice, it counts twice. The
+# GCS is patient for longer than that takes: a node whose end it sees first is ended as a whole.
 ROOMY = """max_workers: 4, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 4}},
   health_check: {failure_threshold: 7}"""
 # Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
