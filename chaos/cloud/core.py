@@ -146,10 +146,13 @@ class Cloud:
         """SIGKILL to a node's raylet, after which Ray is started again on the node.
 
         Raises:
-            InjectionError: no such live node, it stands still, it is the head, or its raylet has ended.
+            InjectionError: no such live node, it stands still or is ending, it is the head, or its raylet has ended.
         """
-        if self._harming.frozen(self._ledger.live(node).instance):
+        instance = self._ledger.live(node).instance
+        if self._harming.frozen(instance):
             raise InjectionError(f"node {node!r} is paused: nothing starts there")
+        if self._harming.ending(instance):
+            raise InjectionError(f"node {node!r} has been told that it will end: nothing starts there again")
         await self.processes.restart_raylet(node)
 
     async def apply(self, effect_id: str, harm: NodeHarm | CloudHarm, *, lease_s: float, node: str = "") -> None:

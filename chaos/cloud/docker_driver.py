@@ -46,7 +46,7 @@ from chaos.cloud.marks import programs, signal_all
 from chaos.cloud.namespaces import network_of
 from chaos.cloud.network import NetworkShaper
 from chaos.cloud.networks import Networks, connections_of
-from chaos.cloud.node_process import start_ticks
+from chaos.cloud.node_process import AGAIN, NOT_AGAIN, start_ticks
 from chaos.cloud.node_processes import in_namespace_of, look_at
 from chaos.cloud.notices import Notices
 from chaos.cloud.packets import Wanted
@@ -182,12 +182,12 @@ class DockerDriver:
         found = await self._call(lambda: start_again(self._engine, instance.handle))
         return instance.model_copy(update={"address": await self._call(partial(self._learn, found))})
 
-    async def keep_up(self, instance: Instance) -> None:
-        """SIGUSR1 to the container's init process, which hands it on to the wrapper."""
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
+        """A signal to the container's init process, which hands it on to the wrapper."""
         kernel = await self._kernel_of(instance)
         if kernel is None or not kernel.alive():
             raise InjectionError(f"node {instance.node} is gone")
-        signal_all([kernel.pid], signal.SIGUSR1)
+        signal_all([kernel.pid], AGAIN if wanted else NOT_AGAIN)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """What shares the container's process namespace."""

@@ -162,8 +162,8 @@ class NodeDriver(Protocol):
         """
         ...
 
-    async def keep_up(self, instance: Instance) -> None:
-        """Has Ray started again on the node, once, when it ends there.
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
+        """Has Ray started again on the node, once, when it ends there; or no longer.
 
         Raises:
             InjectionError: the node is gone.

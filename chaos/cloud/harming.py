@@ -150,6 +150,10 @@ class Harming:
         """Whether a node is paused."""
         return any(isinstance(effect.harm, FrozenNode) for effect in self._ledger.effects_on(instance_id))
 
+    def ending(self, instance_id: str) -> bool:
+        """Whether a node has been told that it will end."""
+        return any(isinstance(effect.harm, EndingNode) for effect in self._ledger.effects_on(instance_id))
+
     async def expire(self) -> None:
         """Restores what ended with an earlier Cloud; then undoes for ever what nobody undid before its lease ended."""
         await self._restore()

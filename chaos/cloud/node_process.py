@@ -2,8 +2,8 @@
 
 It is the subreaper of everything the command starts. It ends it all when the command ends, on SIGTERM, and when the
 Cloud named in ADDRESS_FILE has been dead for the grace period. After SIGUSR1 it runs the command again, once, when that
-has ended. A container, which the engine ends, has no Cloud to watch and writes where the engine reads: `-` for both
-files. Standard library only: it stays small.
+has ended; SIGUSR2 takes that back. A container, which the engine ends, has no Cloud to watch and writes where the
+engine reads: `-` for both files. Standard library only: it stays small.
 
     python -m chaos.cloud.node_process ADDRESS_FILE GRACE_S NICENESS LOG_FILE COMMAND [ARGUMENT ...]
 """
@@ -20,8 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-_PR_SET_CHILD_SUBREAPER = 36
 NONE = "-"
+AGAIN, NOT_AGAIN = signal.SIGUSR1, signal.SIGUSR2
+_PR_SET_CHILD_SUBREAPER = 36
 _POLL_S = 0.2
 _STOP_LIMIT_S = 4.0
 
@@ -110,7 +111,8 @@ def main(arguments: list[str]) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     again: list[int] = []
     asked: list[int] = []
-    signal.signal(signal.SIGUSR1, lambda number, _frame: again.append(number))
+    signal.signal(AGAIN, lambda number, _frame: again.append(number))
+    signal.signal(NOT_AGAIN, lambda _number, _frame: again.clear())
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     watched = None if address_file == NONE else Path(address_file)

@@ -120,8 +120,16 @@ class NodeProcesses:
         instance = self._ledger.live(node)
         if instance.instance == "head":
             raise InjectionError("the head's raylet cannot be restarted so: the head ends with it")
-        raylets = [process.pid for process in await self._driver.processes(instance) if process.role == "raylet"]
+        raylets = {
+            process.pid: process.started_ticks
+            for process in await self._driver.processes(instance)
+            if process.role == "raylet"
+        }
         if not raylets:
             raise InjectionError(f"node {node!r} has no raylet: it had ended by itself")
-        await self._driver.keep_up(instance)
-        await asyncio.to_thread(signal_all, raylets, signal.SIGKILL)
+        await self._driver.keep_up(instance, wanted=True)
+        try:
+            await self.kill(node, raylets)
+        except BaseException:
+            await self._driver.keep_up(instance, wanted=False)
+            raise

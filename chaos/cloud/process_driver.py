@@ -28,7 +28,7 @@ from chaos.cloud.marks import (
     signal_all,
     state_of,
 )
-from chaos.cloud.node_process import children_of, start_ticks
+from chaos.cloud.node_process import AGAIN, NOT_AGAIN, children_of, start_ticks
 from chaos.cloud.node_processes import look_at
 from chaos.cloud.node_resources import NodeResources
 from chaos.cloud.notices import Notices
@@ -178,12 +178,12 @@ class ProcessDriver:
         await self.stop(instance, limit_s=0.0)
         return await self.start(instance, launch)
 
-    async def keep_up(self, instance: Instance) -> None:
-        """SIGUSR1 to the wrapper."""
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
+        """A signal to the wrapper."""
         wrapper = self._pid(instance)
         if wrapper is None:
             raise InjectionError(f"node {instance.node} is gone")
-        signal_all([wrapper], signal.SIGUSR1)
+        signal_all([wrapper], AGAIN if wanted else NOT_AGAIN)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """The wrapper's descendants; for the head and where the driver runs, with the programs beside them."""

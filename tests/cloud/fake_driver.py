@@ -92,7 +92,7 @@ class FakeDriver:
         self.vanish(instance.handle)
         return await self.start(instance, launch)
 
-    async def keep_up(self, instance: Instance) -> None:
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
         """Noted."""
         await self._called("keep_up", instance)
 

@@ -762,6 +762,10 @@ async def test_a_raylet_comes_back_only_on_a_worker_that_runs_and_is_not_paused(
     await sky.cloud.apply("e", FrozenNode(), lease_s=60.0, node="w1")
     with pytest.raises(InjectionError, match="'w1' is paused"):
         await sky.cloud.restart_raylet("w1")
+    await sky.cloud.undo("e")
+    await sky.cloud.apply("e", EndingNode(told_by="sigterm", notice_s=60.0), lease_s=60.0, node="w1")
+    with pytest.raises(InjectionError, match="'w1' has been told that it will end"):
+        await sky.cloud.restart_raylet("w1")
     assert "keep_up" not in [method for method, _ in sky.driver.calls]
 
 

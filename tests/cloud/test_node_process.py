@@ -168,6 +168,17 @@ def test_when_it_was_asked_to_it_runs_the_command_again_once(nest: Nest) -> None
     assert len(runs.read_text().split()) == 2
 
 
+def test_what_was_asked_of_it_can_be_taken_back(nest: Nest) -> None:
+    runs, end = nest.directory / "runs", nest.directory / "end"
+    wrapper = nest.start(RUNS.format(runs=str(runs), end=str(end), family=FAMILY))
+    wrapper.send_signal(signal.SIGUSR1)
+    wrapper.send_signal(signal.SIGUSR2)
+    end.touch()
+    wrapper.wait(LIMIT_S)
+    assert nest.living() == []
+    assert len(runs.read_text().split()) == 1
+
+
 def test_one_that_is_to_end_does_not_run_the_command_again(nest: Nest) -> None:
     wrapper = nest.start(FAMILY + SLEEP)
     wrapper.send_signal(signal.SIGUSR1)

@@ -110,10 +110,16 @@ class OneRaylet(OneProcess):
     """The process is a raylet to those who look."""
 
     raylet = True
+    ends_when_kept_up = False
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         role: Role | Literal[""] = "raylet" if self.raylet else ""
         return tuple(seen.model_copy(update={"role": role}) for seen in look_at([self.pid]))
+
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
+        await self._called(f"keep_up {wanted}", instance)
+        if self.ends_when_kept_up:
+            self.pid = 2**22 + 1
 
 
 async def test_a_raylet_is_killed_once_it_is_known_to_come_back(
@@ -126,10 +132,22 @@ async def test_a_raylet_is_killed_once_it_is_known_to_come_back(
     with pytest.raises(InjectionError, match="'w1' has no raylet"):
         await processes.restart_raylet("w1")
     driver.raylet = True
-    driver.failing["keep_up"] = InjectionError("node w1 is gone")
+    driver.failing["keep_up True"] = InjectionError("node w1 is gone")
     with pytest.raises(InjectionError, match="is gone"):
         await processes.restart_raylet("w1")
     assert sleeper.poll() is None
-    del driver.failing["keep_up"]
+    del driver.failing["keep_up True"]
     await processes.restart_raylet("w1")
     assert await asyncio.to_thread(sleeper.wait, LIMIT_S) == -signal.SIGKILL
+
+
+async def test_a_raylet_that_ended_by_itself_does_not_come_back(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    ledger, driver = Ledger(StateFile(tmp_path / "state.json")), OneRaylet(sleeper.pid)
+    ledger.put(Instance(instance="i-00001", node="w1", node_type="gpu", state="running", handle="h1"))
+    driver.ends_when_kept_up = True
+    with pytest.raises(InjectionError, match="each had ended by itself"):
+        await NodeProcesses(ledger, driver).restart_raylet("w1")
+    assert [method for method, _ in driver.calls] == ["keep_up True", "keep_up False"]
+    assert sleeper.poll() is None
