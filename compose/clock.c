@@ -21,15 +21,48 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SECOND_NS 1000000000LL
 
+/* What this library stands before, and since when it has had its meaning: the linker's default version of each. */
+#define STANDS_BEFORE(X)                                                                                             \
+  X(clock_gettime, "GLIBC_2.17")                                                                                     \
+  X(clock_nanosleep, "GLIBC_2.17")                                                                                   \
+  X(pthread_cond_timedwait, "GLIBC_2.3.2")                                                                           \
+  X(pthread_cond_clockwait, "GLIBC_2.34")                                                                            \
+  X(pthread_mutex_timedlock, "GLIBC_2.34")                                                                           \
+  X(pthread_mutex_clocklock, "GLIBC_2.34")                                                                           \
+  X(pthread_rwlock_timedrdlock, "GLIBC_2.34")                                                                        \
+  X(pthread_rwlock_timedwrlock, "GLIBC_2.34")                                                                        \
+  X(pthread_rwlock_clockrdlock, "GLIBC_2.34")                                                                        \
+  X(pthread_rwlock_clockwrlock, "GLIBC_2.34")                                                                        \
+  X(sem_timedwait, "GLIBC_2.34")                                                                                     \
+  X(sem_clockwait, "GLIBC_2.34")                                                                                     \
+  X(cnd_timedwait, "GLIBC_2.34")                                                                                     \
+  X(mtx_timedlock, "GLIBC_2.34")                                                                                     \
+  X(syscall, "GLIBC_2.2.5")
+
+#define DECLARE(name, version) static __typeof__(name) *real_##name;
+STANDS_BEFORE(DECLARE)
+
+/* Looked up before the program begins, as that is no thing to do in a signal handler or under a lock; at once for those
+ * whose own constructors come before ours. */
+#define FIND(name, version)                                                                                          \
+  if (!real_##name) real_##name = (__typeof__(name) *)dlvsym(RTLD_NEXT, #name, version);                             \
+  if (!real_##name) real_##name = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);
+
+static void find_all(void) { STANDS_BEFORE(FIND) }
+
+#define REAL(name) (real_##name ? real_##name : (find_all(), real_##name))
+
 static const volatile int64_t none = 0;
 static const volatile int64_t *offset_ns = &none;
 
-__attribute__((constructor)) static void find_offset(void) {
+__attribute__((constructor)) static void begin(void) {
+  find_all();
   const char *path = getenv("RAYCHAOS_CLOCK");
   int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
   if (file < 0) return;
@@ -37,15 +70,6 @@ __attribute__((constructor)) static void find_offset(void) {
   close(file);
   if (mapped != MAP_FAILED) offset_ns = mapped;
 }
-
-/* What this library stands before. Of a function that has changed its meaning, the linker's default version. */
-#define REAL(name, version)                                             \
-  ({                                                                    \
-    static __typeof__(name) *real;                                      \
-    if (!real) real = (__typeof__(name) *)dlvsym(RTLD_NEXT, #name, version); \
-    if (!real) real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name);      \
-    real;                                                               \
-  })
 
 static int is_of_day(clockid_t clock) { return clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE; }
 
@@ -69,7 +93,7 @@ static const struct timespec *unmoved(const struct timespec *deadline, struct ti
 /* -- reading ------------------------------------------------------------------------------------------------- */
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
-  int result = REAL(clock_gettime, "GLIBC_2.17")(clock, time);
+  int result = REAL(clock_gettime)(clock, time);
   if (!result && is_of_day(clock)) move(time, *offset_ns);
   return result;
 }
@@ -98,7 +122,7 @@ int timespec_get(struct timespec *time, int base) {
 int clock_nanosleep(clockid_t clock, int flags, const struct timespec *request, struct timespec *left) {
   struct timespec room;
   if (is_of_day(clock) && (flags & TIMER_ABSTIME)) request = unmoved(request, &room);
-  return REAL(clock_nanosleep, "GLIBC_2.17")(clock, flags, request, left);
+  return REAL(clock_nanosleep)(clock, flags, request, left);
 }
 
 /* A condition variable knows its clock: bit 1 of a field of glibc's is set for the monotonic one. */
@@ -108,37 +132,72 @@ int pthread_cond_timedwait(pthread_cond_t *restrict condition, pthread_mutex_t *
                            const struct timespec *restrict deadline) {
   struct timespec room;
   if (waits_by_day(condition)) deadline = unmoved(deadline, &room);
-  return REAL(pthread_cond_timedwait, "GLIBC_2.3.2")(condition, mutex, deadline);
+  return REAL(pthread_cond_timedwait)(condition, mutex, deadline);
 }
 
 int pthread_cond_clockwait(pthread_cond_t *restrict condition, pthread_mutex_t *restrict mutex, clockid_t clock,
                            const struct timespec *restrict deadline) {
   struct timespec room;
   if (is_of_day(clock)) deadline = unmoved(deadline, &room);
-  return REAL(pthread_cond_clockwait, "GLIBC_2.34")(condition, mutex, clock, deadline);
+  return REAL(pthread_cond_clockwait)(condition, mutex, clock, deadline);
 }
 
 int pthread_mutex_timedlock(pthread_mutex_t *restrict mutex, const struct timespec *restrict deadline) {
   struct timespec room;
-  return REAL(pthread_mutex_timedlock, "GLIBC_2.34")(mutex, unmoved(deadline, &room));
+  return REAL(pthread_mutex_timedlock)(mutex, unmoved(deadline, &room));
 }
 
 int pthread_mutex_clocklock(pthread_mutex_t *restrict mutex, clockid_t clock,
                             const struct timespec *restrict deadline) {
   struct timespec room;
   if (is_of_day(clock)) deadline = unmoved(deadline, &room);
-  return REAL(pthread_mutex_clocklock, "GLIBC_2.34")(mutex, clock, deadline);
+  return REAL(pthread_mutex_clocklock)(mutex, clock, deadline);
+}
+
+int pthread_rwlock_timedrdlock(pthread_rwlock_t *restrict lock, const struct timespec *restrict deadline) {
+  struct timespec room;
+  return REAL(pthread_rwlock_timedrdlock)(lock, unmoved(deadline, &room));
+}
+
+int pthread_rwlock_timedwrlock(pthread_rwlock_t *restrict lock, const struct timespec *restrict deadline) {
+  struct timespec room;
+  return REAL(pthread_rwlock_timedwrlock)(lock, unmoved(deadline, &room));
+}
+
+int pthread_rwlock_clockrdlock(pthread_rwlock_t *restrict lock, clockid_t clock,
+                               const struct timespec *restrict deadline) {
+  struct timespec room;
+  if (is_of_day(clock)) deadline = unmoved(deadline, &room);
+  return REAL(pthread_rwlock_clockrdlock)(lock, clock, deadline);
+}
+
+int pthread_rwlock_clockwrlock(pthread_rwlock_t *restrict lock, clockid_t clock,
+                               const struct timespec *restrict deadline) {
+  struct timespec room;
+  if (is_of_day(clock)) deadline = unmoved(deadline, &room);
+  return REAL(pthread_rwlock_clockwrlock)(lock, clock, deadline);
 }
 
 int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict deadline) {
   struct timespec room;
-  return REAL(sem_timedwait, "GLIBC_2.34")(semaphore, unmoved(deadline, &room));
+  return REAL(sem_timedwait)(semaphore, unmoved(deadline, &room));
 }
 
 int sem_clockwait(sem_t *restrict semaphore, clockid_t clock, const struct timespec *restrict deadline) {
   struct timespec room;
   if (is_of_day(clock)) deadline = unmoved(deadline, &room);
-  return REAL(sem_clockwait, "GLIBC_2.34")(semaphore, clock, deadline);
+  return REAL(sem_clockwait)(semaphore, clock, deadline);
+}
+
+/* C11's: always by the time of day. */
+int cnd_timedwait(cnd_t *restrict condition, mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+  struct timespec room;
+  return REAL(cnd_timedwait)(condition, mutex, unmoved(deadline, &room));
+}
+
+int mtx_timedlock(mtx_t *restrict mutex, const struct timespec *restrict deadline) {
+  struct timespec room;
+  return REAL(mtx_timedlock)(mutex, unmoved(deadline, &room));
 }
 
 /* Abseil, and with it gRPC and Ray, asks the kernel itself. */
@@ -149,11 +208,8 @@ long syscall(long number, ...) {
   va_start(given, number);
   for (int place = 0; place < 6; place++) a[place] = va_arg(given, long);
   va_end(given);
-  if (number == SYS_clock_gettime) {
-    int result = clock_gettime((clockid_t)a[0], (struct timespec *)a[1]);
-    return result;
-  }
+  if (number == SYS_clock_gettime) return clock_gettime((clockid_t)a[0], (struct timespec *)a[1]);
   if (number == SYS_futex && (a[1] & FUTEX_CLOCK_REALTIME) && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT_BITSET)
     a[3] = (long)unmoved((const struct timespec *)a[3], &room);
-  return REAL(syscall, "GLIBC_2.2.5")(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  return REAL(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
 }

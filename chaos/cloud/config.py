@@ -127,9 +127,9 @@ class CloudDirectory:
         write_secret(self.token, token)
         if ray_token is not None:
             write_secret(self.ray_token, ray_token)
-            # What comes back is the head: the server outlives it, and keeps nothing on a disk.
+            # It outlives the head; what it is told, it also writes down, and so outlives its own crash.
             password = redis_password(ray_token)
-            write_secret(self.redis, f'requirepass {password}\nsave ""\nappendonly no\ndir /tmp\nbind *\nport 6379\n')
+            write_secret(self.redis, f'requirepass {password}\nsave ""\nappendonly yes\ndir /tmp\nbind *\nport 6379\n')
         write_durably(self.config, config.model_dump_json(indent=1))
 
     def load_config(self) -> CloudConfig:

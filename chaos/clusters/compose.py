@@ -299,7 +299,7 @@ class ComposeCluster(CloudCluster):
     def _last_words(self) -> str:
         with contextlib.suppress(ClusterError, NotFound), engine_errors():
             words = []
-            for service in ("cloud", "head"):
+            for service in ("cloud", "head", *(["redis"] if self.spec.gcs_storage == "redis" else [])):
                 text = self._engine().api.logs(self._service(service)["Id"], tail=_LAST_LINES)
                 words += [f"  {service}: {line}" for line in text.decode(errors="replace").splitlines()]
             return "\n".join(words) or super()._last_words()

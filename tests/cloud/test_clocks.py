@@ -25,12 +25,72 @@ LIMIT_S = 20.0
 NEAR_S = 0.5
 # Says its time of day when it is asked to.
 CLOCK = "import sys, time\nfor _ in sys.stdin: print(time.time(), flush=True)"
-WAITS = """
-import sys, threading, time
+# C's own functions, and a time of day 0.4 s ahead of what this process reads.
+LIBRARY = """
+import ctypes, os, platform, sys, time
+class Time(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
+libc, now = ctypes.CDLL(None), Time()
+def read(fraction): return now.s + now.ns * fraction
+def room(): return ctypes.create_string_buffer(64)
+until = time.time() + 0.4
+at = ctypes.byref(Time(int(until), int(until % 1 * 1e9)))
+number = {{"x86_64": (202, 228), "aarch64": (98, 113)}}[platform.machine()]
+"""
+READ = {
+    "clock_gettime": "libc.clock_gettime(0, ctypes.byref(now)); told = read(1e-9)",
+    "coarse": "libc.clock_gettime(5, ctypes.byref(now)); told = read(1e-9)",
+    "gettimeofday": "libc.gettimeofday(ctypes.byref(now), None); told = read(1e-6)",
+    "time": "libc.time.restype = ctypes.c_long; told = libc.time(None) + 0.5",
+    "timespec_get": "assert libc.timespec_get(ctypes.byref(now), 1) == 1; told = read(1e-9)",
+    "syscall": "libc.syscall(ctypes.c_long(number[1]), ctypes.c_long(0), ctypes.byref(now)); told = read(1e-9)",
+}
+# Each waits for what never comes.
+WAIT = {
+    "clock_nanosleep": "libc.clock_nanosleep(0, 1, at, None)",
+    "sem_timedwait": "s = room(); libc.sem_init(s, 0, 0); libc.sem_timedwait(s, at)",
+    "sem_clockwait": "s = room(); libc.sem_init(s, 0, 0); libc.sem_clockwait(s, 0, at)",
+    "pthread_cond_timedwait": "c, m = room(), room(); libc.pthread_mutex_lock(m); libc.pthread_cond_timedwait(c, m, at)",
+    "pthread_cond_clockwait": (
+        "c, m = room(), room(); libc.pthread_mutex_lock(m); libc.pthread_cond_clockwait(c, m, 0, at)"
+    ),
+    "pthread_mutex_timedlock": "m = room(); libc.pthread_mutex_lock(m); libc.pthread_mutex_timedlock(m, at)",
+    "pthread_mutex_clocklock": "m = room(); libc.pthread_mutex_lock(m); libc.pthread_mutex_clocklock(m, 0, at)",
+    "pthread_rwlock_timedrdlock": (
+        "m = room(); libc.pthread_rwlock_wrlock(m); in_a_thread(libc.pthread_rwlock_timedrdlock, m, at)"
+    ),
+    "pthread_rwlock_timedwrlock": "m = room(); libc.pthread_rwlock_rdlock(m); libc.pthread_rwlock_timedwrlock(m, at)",
+    "pthread_rwlock_clockrdlock": (
+        "m = room(); libc.pthread_rwlock_wrlock(m); in_a_thread(libc.pthread_rwlock_clockrdlock, m, 0, at)"
+    ),
+    "pthread_rwlock_clockwrlock": (
+        "m = room(); libc.pthread_rwlock_rdlock(m); libc.pthread_rwlock_clockwrlock(m, 0, at)"
+    ),
+    "cnd_timedwait": (
+        "c, m = room(), room(); libc.cnd_init(c); libc.mtx_init(m, 2); libc.mtx_lock(m); libc.cnd_timedwait(c, m, at)"
+    ),
+    "mtx_timedlock": "m = room(); libc.mtx_init(m, 2); libc.mtx_lock(m); libc.mtx_timedlock(m, at)",
+    # FUTEX_WAIT_BITSET until a time of day, as Abseil calls it.
+    "futex": (
+        "word = ctypes.byref(ctypes.c_int(0));"
+        " libc.syscall(ctypes.c_long(number[0]), word, ctypes.c_long(9 | 256), ctypes.c_long(0), at,"
+        " None, ctypes.c_long(0xFFFFFFFF))"
+    ),
+    "event": "__import__('threading').Event().wait(0.4)",
+    "sleep": "time.sleep(0.4)",
+}
+WAITS = (
+    LIBRARY
+    + """
+import threading
+def in_a_thread(function, *arguments):
+    thread = threading.Thread(target=function, args=arguments)
+    thread.start()
+    thread.join()
 began = time.monotonic()
 {wait}
 print(time.monotonic() - began)
 """
+)
 
 
 @pytest.fixture(scope="module")
@@ -107,45 +167,16 @@ async def test_a_process_that_runs_jumps_ahead_and_back(place: Place) -> None:
     assert place.clocks.seen(place.node) == []
 
 
+@pytest.mark.parametrize("read", READ.values(), ids=READ)
+async def test_whatever_reads_the_time_of_day_reads_the_moved_one(place: Place, read: str) -> None:
+    await place.move(-500.0)
+    process = place.run(LIBRARY.format() + read + "\nprint(told)")
+    told, _ = process.communicate(timeout=LIMIT_S)
+    assert float(told) - time.time() == pytest.approx(-500.0, abs=LIMIT_S)
+
+
 @pytest.mark.parametrize("offset_s", [500.0, -500.0])
-@pytest.mark.parametrize(
-    "wait",
-    [
-        "threading.Event().wait(0.4)",
-        "time.sleep(0.4)",
-        # Whoever waits until a time of day: timed by what he reads.
-        """
-import ctypes
-class Time(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
-libc, until = ctypes.CDLL(None), time.time() + 0.4
-at = Time(int(until), int(until % 1 * 1e9))
-semaphore = ctypes.create_string_buffer(64)
-libc.sem_init(semaphore, 0, 0)
-libc.sem_timedwait(semaphore, ctypes.byref(at))
-""",
-        """
-import ctypes
-class Time(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
-libc, until = ctypes.CDLL(None), time.time() + 0.4
-at = Time(int(until), int(until % 1 * 1e9))
-mutex, condition = ctypes.create_string_buffer(64), ctypes.create_string_buffer(64)
-libc.pthread_mutex_lock(mutex)
-libc.pthread_cond_timedwait(condition, mutex, ctypes.byref(at))
-""",
-        """
-import ctypes
-class Time(ctypes.Structure): _fields_ = [("s", ctypes.c_long), ("ns", ctypes.c_long)]
-libc, until = ctypes.CDLL(None), time.time() + 0.4
-at, word = Time(int(until), int(until % 1 * 1e9)), ctypes.c_int(0)
-WAIT_BITSET_BY_DAY, FUTEX = 9 | 256, {"x86_64": 202, "aarch64": 98}[__import__("platform").machine()]
-libc.syscall(
-    ctypes.c_long(FUTEX), ctypes.byref(word), ctypes.c_long(WAIT_BITSET_BY_DAY), ctypes.c_long(0), ctypes.byref(at),
-    None, ctypes.c_long(0xFFFFFFFF),
-)
-""",
-    ],
-    ids=["event", "sleep", "semaphore", "condition", "futex"],
-)
+@pytest.mark.parametrize("wait", WAIT.values(), ids=WAIT)
 async def test_waits_take_as_long_as_ever(place: Place, offset_s: float, wait: str) -> None:
     await place.move(offset_s)
     process = place.run(WAITS.format(wait=wait))
