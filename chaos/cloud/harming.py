@@ -157,16 +157,27 @@ class Harming:
     async def expire(self) -> None:
         """Restores what ended with an earlier Cloud; then undoes for ever what nobody undid before its lease ended."""
         await self._restore()
-        while True:
-            await asyncio.sleep(POLL_S)
-            now_s = time.monotonic()
-            for effect in self._ledger.effects():
-                if effect.expires_monotonic_s <= now_s:
-                    self._log.warning("a lease ended before its effect was undone", effect=effect.effect_id)
-                    try:
-                        await self.undo(effect.effect_id)
-                    except (ChaosError, OSError) as error:
-                        self._log.error("undoing failed; trying again", effect=effect.effect_id, error=repr(error))
+        undoing: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await asyncio.sleep(POLL_S)
+                undoing = {effect_id: task for effect_id, task in undoing.items() if not task.done()}
+                now_s = time.monotonic()
+                # Side by side: a node on which that takes long holds up no other.
+                for effect in self._ledger.effects():
+                    if effect.expires_monotonic_s <= now_s and effect.effect_id not in undoing:
+                        undoing[effect.effect_id] = asyncio.create_task(self._expired(effect.effect_id))
+        finally:
+            for task in undoing.values():
+                task.cancel()
+            await asyncio.gather(*undoing.values(), return_exceptions=True)
+
+    async def _expired(self, effect_id: str) -> None:
+        self._log.warning("a lease ended before its effect was undone", effect=effect_id)
+        try:
+            await self.undo(effect_id)
+        except (ChaosError, OSError) as error:
+            self._log.error("undoing failed; trying again", effect=effect_id, error=repr(error))
 
     async def follow(self) -> None:
         """For ever, keeps what is meant for peers to these: the address of one that ended may be given to another."""

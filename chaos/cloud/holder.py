@@ -84,8 +84,9 @@ class Holder(ABC):
         """
 
     async def _running(self, instance: Instance) -> list[tuple[int, list[str]]]:
+        """Its processes there, but for those of a frozen container that have yet to notice that they were ended."""
         found = [(pid, command_of(pid)) for pid in await self._place.processes(instance)]
-        return [(pid, words) for pid, words in found if self.module in words[:-1]]
+        return [(pid, words) for pid, words in found if self.module in words[:-1] and not kill_pending(pid)]
 
     async def _end(self, pids: list[int]) -> None:
         """Returns once they are gone; those of a frozen container die when it is thawed, and are not waited for."""

@@ -49,7 +49,9 @@ WAIT = {
     "clock_nanosleep": "libc.clock_nanosleep(0, 1, at, None)",
     "sem_timedwait": "s = room(); libc.sem_init(s, 0, 0); libc.sem_timedwait(s, at)",
     "sem_clockwait": "s = room(); libc.sem_init(s, 0, 0); libc.sem_clockwait(s, 0, at)",
-    "pthread_cond_timedwait": "c, m = room(), room(); libc.pthread_mutex_lock(m); libc.pthread_cond_timedwait(c, m, at)",
+    "pthread_cond_timedwait": (
+        "c, m = room(), room(); libc.pthread_mutex_lock(m); libc.pthread_cond_timedwait(c, m, at)"
+    ),
     "pthread_cond_clockwait": (
         "c, m = room(), room(); libc.pthread_mutex_lock(m); libc.pthread_cond_clockwait(c, m, 0, at)"
     ),

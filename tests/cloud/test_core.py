@@ -386,6 +386,16 @@ async def test_a_lease_ends_what_nobody_undoes(sky: Sky, clock: VirtualClock) ->
     assert not sky.cloud.effects()
 
 
+async def test_leases_of_nodes_that_are_slow_to_obey_end_side_by_side(sky: Sky, clock: VirtualClock) -> None:
+    await launched(sky, count=2)
+    for node in ("w1", "w2"):
+        await sky.cloud.apply(node, FrozenNode(), lease_s=2.0, node=node)
+    sky.driver.slow_s |= {"obey": 5.0}
+    await clock.advance_to(7.0 + 2 * POLL_S)
+    assert not sky.driver.frozen
+    assert not sky.cloud.effects()
+
+
 async def test_a_lease_that_cannot_be_ended_at_once_is_ended_later(sky: Sky, clock: VirtualClock) -> None:
     await launched(sky)
     await sky.cloud.apply("e", FrozenNode(), lease_s=2.0, node="w1")

@@ -93,6 +93,17 @@ async def test_a_new_cloud_finds_what_is_held(node: Node) -> None:
     assert not command_of(pid)
 
 
+async def test_a_process_that_dies_as_soon_as_its_node_thaws_holds_nothing(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await MemoryHolder(node.place).obey(ONE, [MB_16], addresses={})
+    await node.until_held(16.0)
+    (dying,) = await node.processes(ONE)
+    monkeypatch.setattr("chaos.cloud.holder.kill_pending", lambda pid: pid == dying)
+    await MemoryHolder(node.place).obey(ONE, [MB_16], addresses={})
+    assert len(await node.processes(ONE)) == 2
+
+
 async def test_a_share_fills_what_is_not_in_use_yet(node: Node) -> None:
     holder = MemoryHolder(node.place)
     await holder.obey(ONE, [MemoryPressure(until_percent=62.0)], addresses={})
