@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from chaos.results import Results
 from chaos.spec import Catalogue
 from tests.live.lab import Lab
+
+Work = Callable[[str], Coroutine[Any, Any, Results]]
+Together = Callable[[str, Work], Awaitable[Results]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,3 +32,29 @@ async def lab(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) ->
     lab = Lab(tmp_path_factory.mktemp("runs"), catalogue)
     yield lab
     await lab.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _begun() -> AsyncIterator[dict[tuple[str, str], asyncio.Task[Results]]]:
+    """What was begun for cases that had yet to come, by test and kind of cluster."""
+    begun: dict[tuple[str, str], asyncio.Task[Results]] = {}
+    yield begun
+    for task in begun.values():
+        task.cancel()
+    await asyncio.gather(*begun.values(), return_exceptions=True)
+
+
+@pytest.fixture
+def together(request: pytest.FixtureRequest, _begun: dict[tuple[str, str], asyncio.Task[Results]]) -> Together:
+    """Does what waits more than it works for all cases of a test at the same time; returns this kind's results."""
+    test = request.node.originalname
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.originalname == test]
+    kinds = [item.callspec.params["kind"] for item in items if not item.get_closest_marker("skip")]
+
+    async def work_together(kind: str, work: Work) -> Results:
+        for one in kinds:
+            if (test, one) not in _begun:
+                _begun[test, one] = asyncio.create_task(work(one))
+        return await asyncio.shield(_begun[test, kind])
+
+    return work_together

@@ -46,6 +46,11 @@ class Lab:
         self._kinds = kinds
         self._clusters: dict[str, CloudCluster] = {}
 
+    @property
+    def started(self) -> set[str]:
+        """The kinds of cluster it has started."""
+        return {cluster.kind for cluster in self._clusters.values()}
+
     def spec(self, text: str, kind: str) -> RunSpec:
         """The specification a YAML text describes, for one kind of cluster."""
         return parse(text, self._catalogue, overrides=[f"cluster.kind={kind}"])

@@ -13,6 +13,7 @@ from chaos.clusters.local import LocalCluster
 from chaos.events import StacksDumped, WorkloadFinished
 from chaos.results import Results
 from chaos.spec import Catalogue, RunSpec
+from tests.live.conftest import Together
 from tests.live.lab import Lab
 from tests.live.rulers import INFERENCE, PAIR, ruler
 from tests.planted_clusters import LeakyComposeCluster, LeakyLocalCluster, PlantedComposeCluster, remove_images
@@ -26,24 +27,18 @@ STUCK_DEADLINE_S = 45.0
 USELESS_DEADLINE_S = 30.0
 LEAKY: dict[str, type[CloudCluster]] = {"local": LeakyLocalCluster, "compose": LeakyComposeCluster}
 
-only_local = pytest.mark.parametrize("kind", ["local"], indirect=True)
-
-
-@pytest.fixture(scope="module", params=["local", pytest.param("compose", marks=pytest.mark.compose)])
-def kind(request: pytest.FixtureRequest) -> str:
-    """The kind of cluster."""
-    found: str = request.param
-    return found
+BOTH = pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
+ONLY_LOCAL = pytest.mark.parametrize("kind", ["local"])
+KINDS: dict[str, type[CloudCluster]] = {"local": LocalCluster, "compose": PlantedComposeCluster}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def lab(kind: str, catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+async def lab(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     """Warm clusters whose nodes find the planted workloads."""
-    kinds: dict[str, type[CloudCluster]] = {"local": LocalCluster, "compose": PlantedComposeCluster}
-    lab = Lab(tmp_path_factory.mktemp("planted"), catalogue, name="planted", kinds=kinds)
+    lab = Lab(tmp_path_factory.mktemp("planted"), catalogue, name="planted", kinds=KINDS)
     yield lab
     await lab.close()
-    if kind == "compose":
+    if "compose" in lab.started:
         await asyncio.to_thread(remove_images)
 
 
@@ -69,6 +64,7 @@ async def run_planted(lab: Lab, kind: str, workload: str, *, deadline_s: float =
     return await lab.run(planted, baseline_of=ruler(lab, kind, INFERENCE))
 
 
+@BOTH
 @pytest.mark.parametrize(
     ("workload", "word"), [("planted_drops_row", "missing"), ("planted_duplicates_row", "duplicated")]
 )
@@ -78,23 +74,27 @@ async def test_a_row_that_is_lost_or_doubled_is_found(lab: Lab, kind: str, workl
     assert word in verdict_of(results, "rows_exactly_once"), results.report
 
 
-@only_local
+@ONLY_LOCAL
 async def test_a_row_with_the_wrong_content_is_found(lab: Lab, kind: str) -> None:
     results = await run_planted(lab, kind, "planted_wrong_row")
     assert failed(results) == {"rows_exactly_once"}, results.report
     assert "wrong" in verdict_of(results, "rows_exactly_once"), results.report
 
 
-@only_local
+@ONLY_LOCAL
 async def test_a_workload_that_raises_fails_with_its_error(lab: Lab, kind: str) -> None:
     results = await run_planted(lab, kind, "planted_raises")
     assert "job_completes" in failed(results), results.report
     assert "planted" in verdict_of(results, "job_completes"), results.report
 
 
-async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, kind: str) -> None:
-    skimpy = spec_of(lab, kind, cluster=f", {WITHOUT_GPU}", deadline_s=USELESS_DEADLINE_S)
-    results = await lab.run(skimpy, baseline_of=ruler(lab, kind, INFERENCE))
+@BOTH
+async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, together: Together, kind: str) -> None:
+    async def skimpy(kind: str) -> Results:
+        spec = spec_of(lab, kind, cluster=f", {WITHOUT_GPU}", deadline_s=USELESS_DEADLINE_S)
+        return await lab.run(spec, baseline_of=ruler(lab, kind, INFERENCE))
+
+    results = await together(kind, skimpy)
     assert {"job_completes", "scale_up_converges"} <= failed(results), results.report
     told = "has {CPU: 2, GPU: 0}, its type gpu promises {CPU: 2, GPU: 1}"
     assert told in verdict_of(results, "scale_up_converges"), results.report
@@ -102,19 +102,29 @@ async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, kind: str
     assert told in results.diagnosis[0], results.report
 
 
-async def test_a_cloud_that_leaks_nodes_is_found(lab: Lab, kind: str) -> None:
-    spec = spec_of(lab, kind)
-    cluster = LEAKY[kind](f"leaky-{kind}", spec.cluster)
-    await cluster.start()
-    try:
-        results = await lab.run(spec, on=cluster)
-    finally:
-        await cluster.stop()
+@BOTH
+async def test_a_cloud_that_leaks_nodes_is_found(lab: Lab, together: Together, kind: str) -> None:
+    async def leaky(kind: str) -> Results:
+        spec = spec_of(lab, kind)
+        cluster = LEAKY[kind](f"leaky-{kind}", spec.cluster)
+        await cluster.start()
+        try:
+            return await lab.run(spec, on=cluster)
+        finally:
+            await cluster.stop()
+
+    results = await together(kind, leaky)
     assert {"no_leaked_nodes", "scale_down_converges"} <= failed(results), results.report
 
 
-async def test_a_workload_that_hangs_ends_at_its_deadline_with_stack_dumps(lab: Lab, kind: str) -> None:
-    results = await run_planted(lab, kind, "planted_hangs", deadline_s=STUCK_DEADLINE_S)
+@BOTH
+async def test_a_workload_that_hangs_ends_at_its_deadline_with_stack_dumps(
+    lab: Lab, together: Together, kind: str
+) -> None:
+    async def hanging(kind: str) -> Results:
+        return await run_planted(lab, kind, "planted_hangs", deadline_s=STUCK_DEADLINE_S)
+
+    results = await together(kind, hanging)
     assert "job_completes" in failed(results), results.report
     finished = results.history.last(WorkloadFinished)
     assert finished is not None
