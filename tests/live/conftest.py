@@ -47,9 +47,9 @@ async def _begun() -> AsyncIterator[dict[tuple[str, str], asyncio.Task[Results]]
 @pytest.fixture
 def together(request: pytest.FixtureRequest, _begun: dict[tuple[str, str], asyncio.Task[Results]]) -> Together:
     """Does what waits more than it works for all cases of a test at the same time; returns this kind's results."""
-    test = request.node.originalname
+    test = str(request.node.originalname)
     items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.originalname == test]
-    kinds = [item.callspec.params["kind"] for item in items if not item.get_closest_marker("skip")]
+    kinds = [str(item.callspec.params["kind"]) for item in items if not item.get_closest_marker("skip")]
 
     async def work_together(kind: str, work: Work) -> Results:
         for one in kinds:

@@ -48,7 +48,7 @@ async def test_the_older_autoscaler_scales_too(lab: Lab, kind: str) -> None:
         """,
         kind,
     )
-    results = await lab.run(spec)
+    results = await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
     assert results.judgement == "pass", results.report
 
 
