@@ -84,7 +84,7 @@ class ClusterSpec(Value):
     driver runs on the head, or on a node of the type `driver_on`, which has a minimum.
     """
 
-    kind: Literal["local", "compose"] = "local"
+    kind: Literal["local", "compose", "sim"] = "local"
     autoscaler: Literal["v1", "v2"] = "v2"
     head_resources: dict[ResourceName, Amount] = Field(default_factory=lambda: {"CPU": 1.0})
     node_types: dict[str, NodeType] = Field(
@@ -131,6 +131,8 @@ class ClusterSpec(Value):
 
     @model_validator(mode="after")
     def _possible(self) -> ClusterSpec:
+        if self.kind == "sim" and self.autoscaler == "v1":
+            raise ValueError("the twin steps Ray's autoscaler v2, which v1 has nothing of: use kind local or compose")
         if self.gcs_storage == "redis" and self.kind == "local":
             raise ValueError("gcs_storage: redis is a server in a container: use kind compose, or rocksdb")
         if "head" in self.node_types:

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from pydantic import TypeAdapter
 
 from chaos.clock import Clock, RealClock
-from chaos.cluster import Cluster, Process
+from chaos.cluster import Cluster, PlaysWorkloads, Process
 from chaos.errors import ClusterError
 from chaos.events import (
     BatchCompleted,
@@ -111,7 +111,7 @@ class Job:
 
     async def _attempt(self) -> int:
         """Runs the driver once; its exit status."""
-        self._process = await self._start(self._workload.driver_module, ())
+        self._process = await self._start(self._workload.driver_module, (), part="driver")
         if self.finished is not None:  # it was to end while it started
             await self._process.stop()
         with self._log_path.open("a", encoding="utf-8") as log:
@@ -129,7 +129,7 @@ class Job:
     async def verify(self) -> None:
         """Runs the oracle; its verdict on the rows enters the history."""
         arguments = ("--workload", type(self._workload).name)
-        process = await self._start(self._workload.verify_module, arguments)
+        process = await self._start(self._workload.verify_module, arguments, part="oracle")
         try:
             with self._log_path.with_name("verify.log").open("a", encoding="utf-8") as log:
                 async for line in process.lines():
@@ -139,7 +139,11 @@ class Job:
             await process.stop()
             raise
 
-    async def _start(self, module: str, arguments: tuple[str, ...]) -> Process:
+    async def _start(
+        self, module: str, arguments: tuple[str, ...], *, part: Literal["driver", "oracle"]
+    ) -> Process:
+        if isinstance(self._cluster, PlaysWorkloads):
+            return self._cluster.play(self._workload, part, data=self._data)
         return await self._cluster.execute(
             module,
             (*arguments, "--params", self._workload.model_dump_json()),

@@ -8,7 +8,7 @@ nodes share. Batch operations are appended by the workers to `ops/*.jsonl` in th
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
@@ -43,6 +43,14 @@ class Workload(Value, ABC):
         """Variables the driver needs beside the cluster's own."""
         return {}
 
+    async def play(self, site: ModelSite) -> None:
+        """Does in the twin what the driver does on a real cluster, and returns when all rows are computed.
+
+        Raises:
+            NotImplementedError: there is no model of this workload.
+        """
+        raise NotImplementedError(f"there is no model of {self.name} for the twin")
+
 
 class ResumableWorkload(Workload):
     """A workload whose driver, started again after an end without a word, goes on where the dead one was.
@@ -52,3 +60,31 @@ class ResumableWorkload(Workload):
     """
 
     driver_restarts: int = Field(default=0, ge=0)
+
+
+class ModelSite(Protocol):
+    """What a workload's model is given in the twin: time, a cluster that runs its work, and a history to report to."""
+
+    def report(self, event: Value) -> None:
+        """An event, as the driver would print it."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """That much later."""
+        ...
+
+    async def hold(self, bundle: Resources) -> ModelPlace:
+        """Waits for room on a node, and holds it."""
+        ...
+
+
+class ModelPlace(Protocol):
+    """Room on a node of the twin, held until it is let go or the node is lost."""
+
+    async def compute(self, rows: range, seconds: float) -> bool:
+        """Computes a batch there; false when the node was lost first, with the room on it."""
+        ...
+
+    def let_go(self) -> None:
+        """Gives the room back; harmless when it is lost."""
+        ...

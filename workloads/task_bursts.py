@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
-from chaos.events import Resources
+from chaos.events import Demand, DemandChanged, Resources
 from chaos.value import Value
+from chaos.workload import ModelSite
 from workloads.inference import InferenceWorkload
 
 
@@ -57,3 +60,27 @@ class TaskBursts(InferenceWorkload):
     def nodes_wanted(self, bundle_fits_per_node: int) -> int:
         """The nodes that hold the largest stage."""
         return math.ceil(max(stage.tasks for stage in self.stages) / max(1, bundle_fits_per_node))
+
+    async def play(self, site: ModelSite) -> None:
+        """The stages one after the other, each task retried until its batch is computed."""
+        shape, first = self.bundles()[0], 0
+        for stage in self.stages:
+            site.report(DemandChanged(bundles=(Demand(shape=shape, count=stage.tasks),) if stage.tasks else ()))
+            if not stage.tasks:
+                await site.sleep(stage.pause_s)
+                continue
+            starts = iter(range(first, first + stage.batches * self.batch_rows, self.batch_rows))
+            await asyncio.gather(*(self._play_batches(site, starts) for _ in range(stage.tasks)))
+            first += stage.batches * self.batch_rows
+        site.report(DemandChanged(bundles=()))
+
+    async def _play_batches(self, site: ModelSite, starts: Iterator[int]) -> None:
+        """One of the tasks at a time: batch after batch, each in a task of its own."""
+        for start in starts:
+            rows, done = range(start, start + self.batch_rows), False
+            while not done:
+                place = await site.hold(self.bundles()[0])
+                try:
+                    done = await place.compute(rows, self.device_ms_per_batch / 1000.0)
+                finally:
+                    place.let_go()

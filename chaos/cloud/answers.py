@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Literal, TypeAlias, TypeVar
 
+from chaos.clock import monotonic_s
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.ledger import Ledger
@@ -52,7 +52,7 @@ class Deviations:
         """Such an answer is given, under this effect."""
         key = (effect_id, how)
         self._untold[key] = (self._untold.get(key, (0, ""))[0] + count, detail)
-        if time.monotonic() - self._told_s.get(key, float("-inf")) >= TOLD_EVERY_S:
+        if monotonic_s() - self._told_s.get(key, float("-inf")) >= TOLD_EVERY_S:
             self._tell(key)
 
     def settle(self, effect_id: str) -> None:
@@ -64,7 +64,7 @@ class Deviations:
 
     def _tell(self, key: tuple[str, How]) -> None:
         count, detail = self._untold.pop(key)
-        self._told_s[key] = time.monotonic()
+        self._told_s[key] = monotonic_s()
         self._journal.append(CloudAnsweredWrong(effect=key[0], how=key[1], count=count, detail=detail))
 
 
@@ -146,7 +146,7 @@ class Answers:
     def _stale(self, truth: list[Instance]) -> list[Instance]:
         """The oldest view that is to be shown."""
         moments = {
-            effect.effect_id: effect.applied_monotonic_s if stale.age_s is None else time.monotonic() - stale.age_s
+            effect.effect_id: effect.applied_monotonic_s if stale.age_s is None else monotonic_s() - stale.age_s
             for effect, stale in self._in_force(StaleListing)
         }
         if not moments:
@@ -158,8 +158,8 @@ class Answers:
         return shown
 
     async def _hold(self, effect_id: str, delay_s: float) -> None:
-        due_s = time.monotonic() + delay_s
-        while (left_s := due_s - time.monotonic()) > 0:
+        due_s = monotonic_s() + delay_s
+        while (left_s := due_s - monotonic_s()) > 0:
             if self._ledger.effect(effect_id) is None:
                 return
             await asyncio.sleep(min(_POLL_S, left_s))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any, Literal
 
 import structlog
 
+from chaos.clock import monotonic_s
 from chaos.cloud.answers import Answers, Deviations
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.configuring import ConfigurationFile, Configuring
@@ -60,7 +60,7 @@ class Cloud:
         )
         self._tasks: set[asyncio.Task[None]] = set()
         lease_s = config.first_lease_s
-        self._owner_until_s = None if lease_s is None else time.monotonic() + lease_s
+        self._owner_until_s = None if lease_s is None else monotonic_s() + lease_s
         self._log = structlog.get_logger("cloud")
 
     # -- instances ------------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ class Cloud:
 
     def renew_owner(self, ttl_s: float) -> None:
         """The cluster lives at least this much longer; without renewal it is torn down."""
-        self._owner_until_s = time.monotonic() + ttl_s
+        self._owner_until_s = monotonic_s() + ttl_s
 
     def keep(self) -> None:
         """The cluster lives until it is told to end."""
@@ -225,7 +225,7 @@ class Cloud:
 
     def orphaned(self) -> bool:
         """Whether the owner let its lease end."""
-        return not self.kept and self._owner_until_s is not None and time.monotonic() > self._owner_until_s
+        return not self.kept and self._owner_until_s is not None and monotonic_s() > self._owner_until_s
 
     async def tear_down(self) -> None:
         """Ends every node and all harm."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
+from chaos.clock import monotonic_s
 from chaos.cloud.driver import CLOUD, CloudEnforcer, DiskDriver, GaugeDriver, NetworkDriver, NodeDriver, Sampling
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
@@ -76,7 +76,7 @@ class Harming:
         if why:
             raise InjectionError(why)
         instance = self._ledger.live(node).instance if node or isinstance(harm, NodeHarm) else ""
-        now_s = time.monotonic()
+        now_s = monotonic_s()
         self._ledger.put_effect(
             ActiveEffect(
                 effect_id=effect_id,
@@ -162,7 +162,7 @@ class Harming:
             while True:
                 await asyncio.sleep(POLL_S)
                 undoing = {effect_id: task for effect_id, task in undoing.items() if not task.done()}
-                now_s = time.monotonic()
+                now_s = monotonic_s()
                 # Side by side: a node on which that takes long holds up no other.
                 for effect in self._ledger.effects():
                     if effect.expires_monotonic_s <= now_s and effect.effect_id not in undoing:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
+from chaos.clock import monotonic_s
 from chaos.cloud.config import dump_json
 from chaos.events import Event
 
@@ -23,7 +23,7 @@ class Journal:
 
     def append(self, event: Event) -> None:
         """Records an event as happening now."""
-        line = dump_json({"monotonic_s": time.monotonic(), "event": event.model_dump(mode="json")})
+        line = dump_json({"monotonic_s": monotonic_s(), "event": event.model_dump(mode="json")})
         with self._path.open("a") as file:
             file.write(line + "\n")
         self._lines.append(line)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
 import structlog
 
+from chaos.clock import monotonic_s
 from chaos.cloud.answers import ApiError, Deviations
 from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import POLL_S, Harming
@@ -89,7 +89,7 @@ class Launching:
         if head is None:
             blank = Instance(instance="head", node="head", node_type="head", state="pending")
             head = await self._driver.start(blank, await self._launch_for(blank))
-        head = head.model_copy(update={"state": "running", "tags": tags, "asked_monotonic_s": time.monotonic()})
+        head = head.model_copy(update={"state": "running", "tags": tags, "asked_monotonic_s": monotonic_s()})
         self._ledger.put(head)
         self._journal.append(NodeStarted(node="head", node_type="head", instance="head"))
         return head
@@ -200,7 +200,7 @@ class Launching:
     def _accept(self, node_type: str, fates: Sequence[Fate], tags: dict[str, str]) -> list[Instance]:
         """Boots an instance for each fate; returns those that were asked for."""
         shape = self._types()[node_type]
-        entered = self._ledger.enter_new(node_type, tags, shape=shape, now_s=time.monotonic(), fates=fates)
+        entered = self._ledger.enter_new(node_type, tags, shape=shape, now_s=monotonic_s(), fates=fates)
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
         for instance in entered:
             if instance.fate.asked:
@@ -218,14 +218,14 @@ class Launching:
         if not waits:
             return {}
         effect_id = max(waits, key=lambda name: waits[name])
-        return {"end_at_monotonic_s": time.monotonic() + waits[effect_id], "end_held_by": effect_id}
+        return {"end_at_monotonic_s": monotonic_s() + waits[effect_id], "end_held_by": effect_id}
 
     # -- from boot to end -----------------------------------------------------------------------------------
 
     async def _boot(self, instance_id: str) -> None:
         booting = self._ledger.find(instance_id)
         assert booting is not None
-        await asyncio.sleep(max(0.0, booting.boot_at_monotonic_s - time.monotonic()))
+        await asyncio.sleep(max(0.0, booting.boot_at_monotonic_s - monotonic_s()))
         instance = self._ledger.find(instance_id)  # ended and forgotten meanwhile, it is not there
         if instance is None or instance.state != "pending":
             return
@@ -280,7 +280,7 @@ class Launching:
         """Ends an instance, and whatever an earlier Cloud may have started for it and not come to remember."""
         instance = self._ledger.find(instance_id)
         assert instance is not None
-        while self._in_force(instance.end_held_by) and time.monotonic() < instance.end_at_monotonic_s:
+        while self._in_force(instance.end_held_by) and monotonic_s() < instance.end_at_monotonic_s:
             await asyncio.sleep(POLL_S)
         while True:
             try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterable
 
+from chaos.clock import monotonic_s
 from chaos.cloud.instances import ActiveEffect, CloudState, Fate, Instance, StateFile
 from chaos.cluster_spec import NodeType
 from chaos.errors import InjectionError
@@ -20,7 +20,7 @@ class Ledger:
         self._file = file
         self._state = file.load()
         # Not on disk: a Cloud that was restarted remembers what it found.
-        self._past = deque([(time.monotonic(), self._state)], maxlen=_STATES_REMEMBERED)
+        self._past = deque([(monotonic_s(), self._state)], maxlen=_STATES_REMEMBERED)
 
     # -- instances ------------------------------------------------------------------------------------------
 
@@ -28,9 +28,9 @@ class Ledger:
         """All instances that are not terminated, the head first."""
         return _living(self._state)
 
-    def instances_at(self, monotonic_s: float) -> list[Instance]:
+    def instances_at(self, moment_s: float) -> list[Instance]:
         """The same as it was at a moment of the past, or as long ago as is known."""
-        before = [state for at_s, state in self._past if at_s <= monotonic_s]
+        before = [state for at_s, state in self._past if at_s <= moment_s]
         return _living(before[-1] if before else self._past[0][1])
 
     def running(self) -> list[Instance]:
@@ -136,7 +136,7 @@ class Ledger:
     def _save(self, changes: dict[str, object]) -> None:
         self._state = self._state.model_copy(update=changes)
         self._file.save(self._state)
-        self._past.append((time.monotonic(), self._state))
+        self._past.append((monotonic_s(), self._state))
 
 
 def _living(state: CloudState) -> list[Instance]:

@@ -10,18 +10,18 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 import psutil
 
 from chaos.clock import RealClock
-from chaos.cloud.client import CloudClient
 from chaos.cluster import Node
 from chaos.errors import ClusterError, ExceptionGroup
 from chaos.events import (
     AutoscalerLogged,
     ClusterSampled,
     Demand,
+    Event,
     HostSampled,
     NodeDied,
     NodeJoined,
@@ -47,10 +47,26 @@ _LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
 LogKind = Literal["instance", "stuck", "launch_failed", "no_state", "error"]
 
 
+class Listed(Protocol):
+    """What the observer asks of a Cloud."""
+
+    async def nodes(self) -> tuple[Node, ...]:
+        """The instances that are not terminated."""
+        ...
+
+    async def renumber(self) -> int:
+        """Numbers the workers from w1; returns the number of the next event."""
+        ...
+
+    def events(self, after: int) -> AsyncIterator[tuple[float, Event]]:
+        """Node lifecycle events from a number on, each with its monotonic time."""
+        ...
+
+
 class Observer:
     """Follows the GCS, the Cloud, the autoscaler's log and this machine, from `open` to `close`."""
 
-    def __init__(self, client: CloudClient, *, gcs_address: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, client: Listed, *, gcs_address: str, environment: Mapping[str, str]) -> None:
         self._client = client
         self._gcs_address = gcs_address
         self._environment = environment
@@ -227,10 +243,8 @@ class Observer:
 
     async def _follow_log(self, recorder: Recorder, monitor_log: Callable[[], Path | None]) -> None:
         async for line in _new_lines(monitor_log):
-            for about, pattern in _LOG_LINES:
-                if found := pattern.search(line):
-                    recorder.append(AutoscalerLogged(about=cast(LogKind, about), text=found.group(0)[:400]))
-                    break
+            if (event := logged(line)) is not None:
+                recorder.append(event)
 
     async def _watch_host(self, recorder: Recorder) -> None:
         psutil.cpu_percent()
@@ -246,6 +260,14 @@ class Observer:
                     disk_free_mb=round(psutil.disk_usage("/").free / 2**20),
                 )
             )
+
+
+def logged(line: str) -> AutoscalerLogged | None:
+    """What a line of the autoscaler's log tells; None where that is nothing of interest."""
+    for about, pattern in _LOG_LINES:
+        if found := pattern.search(line):
+            return AutoscalerLogged(about=cast(LogKind, about), text=found.group(0)[:400])
+    return None
 
 
 def sampler_command(gcs_address: str) -> tuple[str, ...]:

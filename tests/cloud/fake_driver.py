@@ -238,6 +238,6 @@ class Sky:
 def on_virtual_time(patch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
     """Lets the Cloud live on a virtual clock."""
     for module in ("core", "harming", "launching", "answers", "ledger"):
-        patch.setattr(f"chaos.cloud.{module}.time", SimpleNamespace(monotonic=clock.now_s))
+        patch.setattr(f"chaos.cloud.{module}.monotonic_s", clock.now_s)
     for module in ("core", "harming", "launching", "answers"):
         patch.setattr(f"chaos.cloud.{module}.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
