@@ -8,14 +8,15 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from chaos import __version__, commands
 from chaos.checker import Judgement
 from chaos.errors import ChaosError, ExceptionGroup, InvalidSpec
 from chaos.finish import Departure
+from chaos.sim.loop import run_in_virtual_time
 from chaos.spec import Catalogue
 
 EXIT_PASS, EXIT_FAIL, EXIT_USAGE, EXIT_INCONCLUSIVE, EXIT_MACHINE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -33,6 +34,7 @@ exit codes:
 examples:
   raychaos run                                     the demo: a killed node, late launches, a choked node
   raychaos run --cluster compose                   the same in containers, with network faults
+  raychaos run --cluster sim                       the same in a model, in a second or two
   raychaos run my.yaml --set workload.rows=5000 --seed 7
   raychaos up && raychaos run && raychaos down     keep a cluster warm between runs
   raychaos check runs/latest                       judge a recorded history again
@@ -84,6 +86,14 @@ def _dispatch(options: argparse.Namespace) -> int:
             seed=options.seed,
             overrides=tuple(options.set),
         )
+        spec = wish.resolve(known)
+        if spec.cluster.kind == commands.TWIN:
+            _refuse_warmth(options)
+            return _interruptible(
+                lambda: _run(commands.run_twin(spec, store=store), as_json=options.json),
+                departure,
+                run=run_in_virtual_time,
+            )
         return _interruptible(
             lambda: _run(
                 commands.run(
@@ -154,7 +164,22 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _interruptible(work: Callable[[], Awaitable[int]], departure: Departure) -> int:
+def _refuse_warmth(options: argparse.Namespace) -> None:
+    """The twin is started anew each time.
+
+    Raises:
+        InvalidSpec: a cluster is to be kept, or one that was.
+    """
+    if options.name or options.keep:
+        raise InvalidSpec("the twin lives as long as its run: leave --name and --keep out with --cluster sim")
+
+
+def _interruptible(
+    work: Callable[[], Coroutine[Any, Any, int]],
+    departure: Departure,
+    *,
+    run: Callable[[Callable[[], Coroutine[Any, Any, int]]], int] = lambda main: asyncio.run(main()),
+) -> int:
     """Runs until done.
 
     The first Ctrl-C or SIGTERM lets the work heal and close; the second carries out the departure and leaves; the third
@@ -192,7 +217,7 @@ def _interruptible(work: Callable[[], Awaitable[int]], departure: Departure) -> 
         except asyncio.CancelledError:
             return EXIT_INTERRUPTED
 
-    return asyncio.run(wait())
+    return run(wait)
 
 
 def _tell(text: str) -> None:
@@ -256,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("spec", nargs="?", metavar="SPEC.yaml", help="what to run; `raychaos schema` describes it")
-    parser.add_argument("--cluster", choices=tuple(commands.CLUSTERS), help="kind of cluster (default: the spec's)")
+    parser.add_argument("--cluster", choices=commands.KINDS, help="kind of cluster (default: the spec's)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="PATH=VALUE", help="override a field, e.g. cluster.max_workers=2"
     )

@@ -49,7 +49,18 @@ from chaos.store import RunDirectory, create, discard_unused, find, point_latest
 from chaos.survival import expected, in_words
 
 CLUSTERS: Mapping[str, type[CloudCluster]] = {"local": LocalCluster, "compose": ComposeCluster}
+TWIN = "sim"
+KINDS = (*CLUSTERS, TWIN)
 _SPECS = Path(__file__).parent / "specs"
+
+
+def cluster_class(kind: str) -> type:
+    """The class of a kind of cluster. The twin's brings Ray with it, which takes a second, so it is imported late."""
+    if kind != TWIN:
+        return CLUSTERS[kind]
+    from chaos.clusters.sim import SimCluster
+
+    return SimCluster
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Wish:
         if self.schedule:
             spec = spec.model_copy(update={"schedule": _schedule_file(Path(self.schedule), catalogue)})
             refuse_impossible(spec, name=self.schedule)
-        missing = missing_on(spec, CLUSTERS[spec.cluster.kind])
+        missing = missing_on(spec, cluster_class(spec.cluster.kind))
         if missing:
             raise InvalidSpec("; ".join(missing) + "; `raychaos doctor` lists what each cluster can do")
         command = spec.abort.command
@@ -153,6 +164,36 @@ async def run(
             if not stays:
                 view.step(f"stopping cluster {cluster.name!r}")
             await to_the_end(cluster.release() if stays else cluster.stop())
+
+
+async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
+    """One run in virtual time, with its baseline; the event loop must be of `chaos.sim.loop`.
+
+    Raises:
+        ClusterError: the model cannot do it.
+    """
+    from chaos.clusters.sim import SimCluster
+
+    with live_view() as view, contextlib.ExitStack() as stack:
+        directory = create(store, spec)
+        stack.callback(discard_unused, directory)
+        view.step(f"expected: {in_words(expected(spec))}")
+        cluster = SimCluster(spec.name, spec.cluster, seed=spec.seed)
+        await cluster.start()
+        try:
+            campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
+            baseline = await campaign.baseline(spec, renew=True)
+            await campaign.run(spec, directory, baseline=baseline)
+            return _conclude(directory, interrupted=False)
+        except asyncio.CancelledError:
+            if not directory.history.exists():
+                raise
+            return _conclude(directory, interrupted=True)
+        except BaselineFailed as failed:
+            point_latest(failed.directory)
+            return Finished(failed.directory, failed.results)
+        finally:
+            await to_the_end(cluster.stop())
 
 
 async def _refuse_unmakeable(spec: RunSpec) -> None:

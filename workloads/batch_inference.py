@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections import deque
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from chaos.events import Resources
-from chaos.workload import ResumableWorkload
+from chaos.events import Demand, DemandChanged, Resources
+from chaos.workload import ModelSite, ResumableWorkload
 from workloads.inference import InferenceWorkload
 
 
@@ -80,3 +82,26 @@ class BatchInference(InferenceWorkload, ResumableWorkload):
             "RAY_DATA_AUTOSCALING_REQUEST_EXPIRE_TIME_S": str(self.request_expiry_s),
             "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         }
+
+    async def play(self, site: ModelSite) -> None:
+        """A pool of actors over one queue of batches; of an actor that is lost, the batch is computed by another."""
+        waiting = deque(
+            range(first, min(first + self.batch_rows, self.rows)) for first in range(0, self.rows, self.batch_rows)
+        )
+        actors = min(self.actors_at_start, len(waiting))
+        bundle = self.bundles()[0]
+        site.report(DemandChanged(bundles=(Demand(shape=bundle, count=actors),)))
+        await asyncio.gather(*(self._play_actor(site, bundle, waiting) for _ in range(actors)))
+        site.report(DemandChanged(bundles=()))
+
+    async def _play_actor(self, site: ModelSite, bundle: Resources, waiting: deque[range]) -> None:
+        while waiting:
+            place = await site.hold(bundle)
+            try:
+                while waiting:
+                    batch = waiting.popleft()
+                    if not await place.compute(batch, self.device_ms_per_batch / 1000.0):
+                        waiting.appendleft(batch)
+                        break
+            finally:
+                place.let_go()
