@@ -54,9 +54,21 @@ class View(Protocol):
 
 
 class Campaign:
-    """Runs specifications on one started cluster; every run gets a directory of its own in the store."""
+    """Runs specifications on one started cluster; every run gets a directory of its own in the store.
 
-    def __init__(self, cluster: Cluster, *, store: Path, versions: Mapping[str, str], view: Callable[[], View]) -> None:
+    A run is called what its directory is, unless `run_id_of` calls it something else.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        store: Path,
+        versions: Mapping[str, str],
+        view: Callable[[], View],
+        run_id_of: Callable[[RunSpec], str | None] = lambda _: None,
+    ) -> None:
+        self._run_id_of = run_id_of
         self._cluster = cluster
         self._store = store
         self._versions = versions
@@ -108,6 +120,7 @@ class Campaign:
             directory,
             versions=self._versions,
             ask=ask,
+            run_id=self._run_id_of(spec),
             baseline=baseline,
             watch_s=watch_at_least_s,
             listener=listen,

@@ -181,7 +181,9 @@ async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
         cluster = SimCluster(spec.name, spec.cluster, seed=spec.seed)
         await cluster.start()
         try:
-            campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
+            campaign = Campaign(
+                cluster, store=store, versions=versions(), view=lambda: view, run_id_of=_repeatable_id
+            )
             baseline = await campaign.baseline(spec, renew=True)
             await campaign.run(spec, directory, baseline=baseline)
             return _conclude(directory, interrupted=False)
@@ -194,6 +196,11 @@ async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
             return Finished(failed.directory, failed.results)
         finally:
             await to_the_end(cluster.stop())
+
+
+def _repeatable_id(spec: RunSpec) -> str:
+    """What a run in virtual time is called in its history, which is the same whenever it is run."""
+    return f"{spec.name}-{spec.schedule.hash}-{spec.seed}"
 
 
 async def _refuse_unmakeable(spec: RunSpec) -> None:

@@ -48,7 +48,7 @@ class Run:
     """Executes one specification on a started cluster and leaves a sealed history in its directory.
 
     `watch_s` says how long after the load's end the cluster must be watched for a verdict on its scaling down; `ask`
-    runs the command of the spec's abort conditions.
+    runs the command of the spec's abort conditions. Its `run_id` is the directory's, unless given.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Run:
         *,
         versions: Mapping[str, str],
         ask: Ask,
+        run_id: str | None = None,
         baseline: BaselineKnown | None = None,
         watch_s: Callable[[History], float | None] = lambda _: None,
         listener: Callable[[Record], None] = lambda _: None,
@@ -66,6 +67,7 @@ class Run:
         self._spec = spec
         self._cluster = cluster
         self._directory = directory
+        self._run_id = run_id or directory.run_id
         self._versions = versions
         self._baseline = baseline
         self._watch_s = watch_s
@@ -75,7 +77,7 @@ class Run:
             spec.schedule,
             cluster,
             self._recorder,
-            run_id=directory.run_id,
+            run_id=self._run_id,
             seed=spec.seed,
             blast_radius=spec.blast_radius,
         )
@@ -95,7 +97,7 @@ class Run:
         recorder, spec = self._recorder, self._spec
         recorder.append(
             RunOpened(
-                run_id=self._directory.run_id,
+                run_id=self._run_id,
                 seed=spec.seed,
                 cluster=spec.cluster.kind,
                 schedule_hash=spec.schedule.hash,
@@ -165,7 +167,7 @@ class Run:
             self._spec.workload,
             self._cluster,
             recorder,
-            run_id=self._directory.run_id,
+            run_id=self._run_id,
             log=self._directory.logs / "driver.log",
         )
         recorder.append(PhaseBegan(phase="workload"))
