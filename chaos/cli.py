@@ -88,9 +88,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         )
         spec = wish.resolve(known)
         if spec.cluster.kind == commands.TWIN:
+            from chaos.twin import run_twin  # it brings Ray with it, which takes a second
+
             _refuse_warmth(options)
             return _interruptible(
-                lambda: _run(commands.run_twin(spec, store=store), as_json=options.json),
+                lambda: _run(run_twin(spec, store=store), as_json=options.json),
                 departure,
                 run=run_in_virtual_time,
             )

@@ -31,7 +31,6 @@ from chaos.harm import (
 )
 from chaos.history import Recorder
 from chaos.value import Value
-from chaos.workload import Workload
 
 
 class Node(Value):
@@ -117,19 +116,6 @@ class Cluster(Protocol):
 
     async def leftovers(self) -> tuple[str, ...]:
         """Traces of harm: active effects, network rules, stopped processes, what outlived its node or its run."""
-        ...
-
-
-@runtime_checkable
-class PlaysWorkloads(Protocol):
-    """Workloads are played by their models, in place of programs that are executed."""
-
-    def play(self, workload: Workload, part: Literal["driver", "oracle"], *, data: Path) -> Process:
-        """Starts a part of a workload's model, with the directory its programs share.
-
-        Raises:
-            ClusterError: there is no model of it.
-        """
         ...
 
 

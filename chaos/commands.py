@@ -148,59 +148,22 @@ async def run(
             if keep and headed and not warm:
                 await cluster.keep()
                 stays = True
-            return _conclude(directory, interrupted=False)
+            return conclude(directory, interrupted=False)
         except asyncio.CancelledError:
             if not directory.history.exists():
                 raise
-            return _conclude(directory, interrupted=True)
+            return conclude(directory, interrupted=True)
         except BaselineFailed as failed:
             point_latest(failed.directory)
             return Finished(failed.directory, failed.results)
         except (ChaosError, ExceptionGroup):
             if directory.history.exists():
-                _conclude(directory, interrupted=False)
+                conclude(directory, interrupted=False)
             raise
         finally:
             if not stays:
                 view.step(f"stopping cluster {cluster.name!r}")
             await to_the_end(cluster.release() if stays else cluster.stop())
-
-
-async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
-    """One run in virtual time, with its baseline; the event loop must be of `chaos.sim.loop`.
-
-    Raises:
-        ClusterError: the model cannot do it.
-    """
-    from chaos.clusters.sim import SimCluster
-
-    with live_view() as view, contextlib.ExitStack() as stack:
-        directory = create(store, spec)
-        stack.callback(discard_unused, directory)
-        view.step(f"expected: {in_words(expected(spec))}")
-        cluster = SimCluster(spec.name, spec.cluster, seed=spec.seed)
-        await cluster.start()
-        try:
-            campaign = Campaign(
-                cluster, store=store, versions=versions(), view=lambda: view, run_id_of=_repeatable_id
-            )
-            baseline = await campaign.baseline(spec, renew=True)
-            await campaign.run(spec, directory, baseline=baseline)
-            return _conclude(directory, interrupted=False)
-        except asyncio.CancelledError:
-            if not directory.history.exists():
-                raise
-            return _conclude(directory, interrupted=True)
-        except BaselineFailed as failed:
-            point_latest(failed.directory)
-            return Finished(failed.directory, failed.results)
-        finally:
-            await to_the_end(cluster.stop())
-
-
-def _repeatable_id(spec: RunSpec) -> str:
-    """What a run in virtual time is called in its history, which is the same whenever it is run."""
-    return f"{spec.name}-{spec.schedule.hash}-{spec.seed}"
 
 
 async def _refuse_unmakeable(spec: RunSpec) -> None:
@@ -214,7 +177,8 @@ async def _refuse_unmakeable(spec: RunSpec) -> None:
         )
 
 
-def _conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
+def conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
+    """Judges a recorded run, and writes what is to be read of it."""
     results = judge(History.load(directory.history))
     write(results, directory)
     point_latest(directory)

@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import json
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
 from chaos.clock import Clock, RealClock
-from chaos.cluster import Cluster, PlaysWorkloads, Process
+from chaos.cluster import Cluster, Process
 from chaos.errors import ClusterError
 from chaos.events import (
     BatchCompleted,
@@ -39,6 +39,19 @@ HOST_NOTICED_S = 0.6
 _LOGGED_LINES = 200
 _ONCE = (WorkloadStarted, RowsVerified)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+
+
+@runtime_checkable
+class PlaysWorkloads(Protocol):
+    """Workloads are played by their models, in place of programs that are executed."""
+
+    def play(self, workload: Workload, part: Literal["driver", "oracle"], *, data: Path) -> Process:
+        """Starts a part of a workload's model, with the directory its programs share.
+
+        Raises:
+            ClusterError: there is no model of it.
+        """
+        ...
 
 
 class Job:
@@ -139,9 +152,7 @@ class Job:
             await process.stop()
             raise
 
-    async def _start(
-        self, module: str, arguments: tuple[str, ...], *, part: Literal["driver", "oracle"]
-    ) -> Process:
+    async def _start(self, module: str, arguments: tuple[str, ...], *, part: Literal["driver", "oracle"]) -> Process:
         if isinstance(self._cluster, PlaysWorkloads):
             return self._cluster.play(self._workload, part, data=self._data)
         return await self._cluster.execute(

@@ -42,7 +42,11 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chaos.checkers": (VALUES, ("ray", "docker", "torch", "os", "pathlib", "subprocess", "aiohttp", "psutil")),
     "chaos.report": (VALUES, ("ray", "docker", "torch", "subprocess", "aiohttp", "psutil")),
     "chaos.cloud": (VALUES, ("torch", "rich", "matplotlib")),
-    "chaos.clusters": ((*VALUES, "chaos.cloud"), ("torch", "rich", "matplotlib")),
+    "chaos.clusters": ((*VALUES, "chaos.cloud", "chaos.sim"), ("torch", "rich", "matplotlib")),
+    "chaos.sim": (
+        (*VALUES, "chaos.cloud"),
+        ("docker", "torch", "rich", "matplotlib", "psutil", "aiohttp", "subprocess"),
+    ),
     "chaos.nemesis": (VALUES, ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess")),
     "chaos.job": (VALUES, ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess")),
     "chaos.run": (

@@ -59,10 +59,9 @@ class SimCluster:
         spec = self.spec
         self._model = RayModel(health_check=spec.health_check, latencies=Latencies(), seed=self._seed)
         self._configuration = Configuration(spec)
-        self._cloud_config = CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec)
         self._events = Events()
         self._cloud = Cloud(
-            self._cloud_config,
+            CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec),
             ModelDriver(self._model, spec),
             state=State(),
             journal=self._events,
@@ -107,15 +106,12 @@ class SimCluster:
 
     async def _monitor(self) -> None:
         """What Ray's monitor does: an update, again and again, and a line in the log when one fails."""
-        config_text = ""
+        read: ClusterSpec | None = None
         config: Any = None
         while True:
             await asyncio.sleep(self.spec.update_interval_s)
-            text = autoscaling_config(
-                self._cloud_config.model_copy(update={"spec": self._configuration.read()}), cloud_url="", token_path=""
-            )
-            if text != config_text:
-                config_text, config = text, config_of(text)
+            if (spec := self._configuration.read()) is not read:
+                read, config = spec, self._config_of(spec)
             try:
                 await self._provider.refresh()
             except ClusterError as error:
@@ -128,6 +124,11 @@ class SimCluster:
                 errors=self._provider.poll_errors(),
                 log=self._log,
             )
+
+    def _config_of(self, spec: ClusterSpec) -> Any:
+        """As the head of a real cluster is given it."""
+        config = CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec)
+        return config_of(autoscaling_config(config, cloud_url="", token_path=""))
 
     def _log(self, line: str) -> None:
         event: AutoscalerLogged | None = logged(line)
@@ -278,8 +279,4 @@ class _ModelObserver(Observer):
         with contextlib.suppress(asyncio.CancelledError):
             while True:
                 await asyncio.sleep(RECORD_AT_LEAST_S)
-                recorder.append(
-                    HostSampled(cpu_busy=0.0, memory_free_mb=_MEMORY_FREE_MB, disk_free_mb=_DISK_FREE_MB)
-                )
-
-
+                recorder.append(HostSampled(cpu_busy=0.0, memory_free_mb=_MEMORY_FREE_MB, disk_free_mb=_DISK_FREE_MB))

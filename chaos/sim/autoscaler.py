@@ -1,4 +1,4 @@
-"""Ray's autoscaler v2 in this process, one update at a time: its own code, untouched but for time, identifiers, threads.
+"""Ray's autoscaler v2 in this process, one update at a time: its own code, but for time, identifiers and threads.
 
 What it takes from the outside is replaced in its modules for the time of one update, and put back: the clock, random
 identifiers, and the threads in which it calls the cloud and the GCS.
@@ -19,6 +19,7 @@ from unittest import mock
 
 import ray
 import yaml
+from ray.autoscaler.v2 import scheduler, schema
 from ray.autoscaler.v2.instance_manager import common, node_provider, reconciler
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
@@ -29,7 +30,6 @@ from ray.autoscaler.v2.instance_manager.subscribers import (
     cloud_resource_monitor,
     ray_stopper,
 )
-from ray.autoscaler.v2 import scheduler, schema
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState
 
 from chaos.clock import monotonic_s, wall_s
@@ -138,9 +138,7 @@ class _Gcs:
     def __init__(self, drain: Drain) -> None:
         self._drain = drain
 
-    def drain_node(
-        self, *, node_id: str, reason: int, reason_message: str, deadline_timestamp_ms: int  # noqa: ARG002
-    ) -> tuple[bool, str]:
+    def drain_node(self, *, node_id: str, **_why: object) -> tuple[bool, str]:
         """Asks a node that should be idle to end."""
         accepted = self._drain(node_id, True)
         return accepted, "" if accepted else "the node is not idle"

@@ -48,7 +48,7 @@ class ModelDriver:
         self._model.start_head(self._spec.head_resources)
         return Instance(instance=HEAD, node=HEAD, node_type=HEAD, state="running", handle=HEAD, address="10.0.0.0")
 
-    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
         """Not in the model yet; no cluster of it has the capability."""
         raise NotImplementedError
 

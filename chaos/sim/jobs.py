@@ -1,4 +1,4 @@
-"""A workload's driver and its oracle in the twin, as programs of which lines are read; batches go to the operation log."""
+"""A workload's driver and its oracle in the twin: programs of which lines are read; batches go to the operation log."""
 
 from __future__ import annotations
 

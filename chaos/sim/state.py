@@ -1,4 +1,4 @@
-"""What the GCS shows of the model: to Ray's autoscaler as it asks for it, and to the observer as its sampler tells it."""
+"""What the GCS shows of the model: to Ray's autoscaler, and to the observer as its sampler tells it."""
 
 from __future__ import annotations
 
