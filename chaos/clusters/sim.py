@@ -117,18 +117,21 @@ class SimCluster:
             except ClusterError as error:
                 self._log(f"ERROR {error}")
                 continue
-            self._autoscaling = self._autoscaler.update(
-                resource_state(self._model, session=self.name),
-                self._provider.get_non_terminated(),
-                config=config,
-                errors=self._provider.poll_errors(),
-                log=self._log,
-            )
+            try:
+                self._autoscaling = self._autoscaler.update(
+                    resource_state(self._model, session=self.name),
+                    self._provider.get_non_terminated(),
+                    config=config,
+                    errors=self._provider.poll_errors(),
+                    log=self._log,
+                )
+            except Exception as error:  # noqa: BLE001 -- the monitor of a real cluster logs whatever it is, and goes on
+                self._log(f"ERROR autoscaler.py -- {type(error).__name__}: {error}")
 
     def _config_of(self, spec: ClusterSpec) -> Any:
         """As the head of a real cluster is given it."""
         config = CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec)
-        return config_of(autoscaling_config(config, cloud_url="", token_path=""))
+        return config_of(autoscaling_config(config, cloud_url="", token_path=""), spec.ray_environment)
 
     def _log(self, line: str) -> None:
         event: AutoscalerLogged | None = logged(line)

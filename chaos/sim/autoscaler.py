@@ -7,6 +7,7 @@ identifiers, and the threads in which it calls the cloud and the GCS.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import uuid
@@ -17,11 +18,10 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-import ray
 import yaml
 from ray.autoscaler.v2 import scheduler, schema
 from ray.autoscaler.v2.instance_manager import common, node_provider, reconciler
-from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, InstanceReconcileConfig
 from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
 from ray.autoscaler.v2.instance_manager.storage import InMemoryStorage
@@ -41,6 +41,7 @@ _NS = 1_000_000_000
 _TIMED = (common, reconciler, scheduler, schema, cloud_resource_monitor, node_provider)
 _NAMING = (common, reconciler, scheduler, cloud_instance_updater)
 _LOGGERS = ("ray.autoscaler.v2",)
+_LIMIT_PREFIX = "RAY_AUTOSCALER_RECONCILE_"
 
 
 class Autoscaler:
@@ -106,14 +107,33 @@ class Autoscaler:
             yield
 
 
-def config_of(text: str) -> AutoscalingConfig:
-    """The autoscaler's configuration, from YAML as the real one reads it."""
-    return AutoscalingConfig(yaml.safe_load(text), skip_content_hash=True)
+def config_of(text: str, environment: Mapping[str, str]) -> AutoscalingConfig:
+    """The autoscaler's configuration, from YAML as the real one reads it, and from variables of the head's."""
+    warnings = logging.getLogger("ray.autoscaler._private.util")
+    before = warnings.level
+    warnings.setLevel(logging.ERROR)  # it warns of fields that it has put there itself
+    try:
+        return _Config(yaml.safe_load(text), environment)
+    finally:
+        warnings.setLevel(before)
 
 
-def ray_version() -> str:
-    """Of which release the code is."""
-    return str(ray.__version__)
+class _Config(AutoscalingConfig):  # type: ignore[misc]
+    """Ray reads its limits from the environment once, when it is imported; each cluster of the twin has its own."""
+
+    def __init__(self, configs: dict[str, Any], environment: Mapping[str, str]) -> None:
+        super().__init__(configs, skip_content_hash=True)
+        usual = InstanceReconcileConfig()
+        given = {
+            name: int(environment[variable])
+            for name in dataclasses.asdict(usual)
+            if (variable := f"{_LIMIT_PREFIX}{name.upper()}") in environment
+        }
+        self._limits = dataclasses.replace(usual, **given)
+
+    def get_instance_reconcile_config(self) -> InstanceReconcileConfig:
+        """How long an instance may stay in each transient state."""
+        return self._limits
 
 
 class _AtOnce(Executor):

@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 # 2026-01-01T00:00:00Z: histories of the same schedule are the same, whenever it is run.
 EPOCH_S = 1_767_225_600.0
+_RESOLUTION_S = 1e-6
 
 
 class NothingHappens(ChaosError):
@@ -30,6 +31,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual_s = 0.0
         super().__init__(_Jumping(self))
+        # What is due within it is due. Of a nanosecond, as by default, nothing is left after some months.
+        self._clock_resolution = _RESOLUTION_S
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -75,7 +78,7 @@ class _Jumping(selectors.SelectSelector):
         if not ready:
             if timeout is None:
                 raise NothingHappens("the model stands still: everybody waits, and there is no timer")
-            self._loop.pass_time(max(0.0, timeout))
+            self._loop.pass_time(timeout)
         return ready
 
 
