@@ -88,9 +88,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         )
         spec = wish.resolve(known)
         if spec.cluster.kind == commands.TWIN:
-            from chaos.twin import run_twin  # it brings Ray with it, which takes a second
+            from chaos.twin import refuse_beyond_model, run_twin  # it brings Ray with it, which takes a second
 
             _refuse_warmth(options)
+            refuse_beyond_model(spec)
             return _interruptible(
                 lambda: _run(run_twin(spec, store=store), as_json=options.json),
                 departure,
