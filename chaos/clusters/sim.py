@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -271,8 +272,13 @@ class _ModelObserver(Observer):
         self._read = read
 
     async def _keep_sampling(self) -> None:
+        last: dict[str, Any] = {}
+        last_s = -math.inf
         while True:
-            await self._take({"monotonic_s": monotonic_s(), **self._read()})
+            seen, now_s = self._read(), monotonic_s()
+            if seen != last or now_s - last_s >= RECORD_AT_LEAST_S:
+                last, last_s = seen, now_s
+                await self._take({"monotonic_s": now_s, **seen})
             await asyncio.sleep(SAMPLE_INTERVAL_S)
 
     async def _follow_log(self, recorder: Recorder, monitor_log: Callable[[], Path | None]) -> None:

@@ -23,11 +23,13 @@ import psutil
 import faults
 import workloads
 from chaos.campaign import Campaign
+from chaos.cluster import Cluster
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.clusters.compose import ComposeCluster
-from chaos.commands import CLUSTERS, versions
+from chaos.commands import CLUSTERS, KINDS, TWIN, versions
 from chaos.events import ClusterSampled, FaultHealed, FaultInjected, WorkloadFinished, WorkloadStarted
 from chaos.history import History
+from chaos.sim.loop import run_in_virtual_time
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import create
 from chaos.workload import EVENT_PREFIX
@@ -42,6 +44,8 @@ LATENESS_BOUND_MS = {"local": 50.0, "compose": 250.0}
 PAUSES = 40
 JOB = "{name: batch_inference, rows: 1280}"
 WATCH_REPEATS = 5
+TWIN_WORKERS = 8
+TWIN_TIMES = 700
 FIXED_NODES = "{resources: {CPU: 2, GPU: 1}, min_workers: 2, max_workers: 2}"
 FIXED_JOB = "{name: batch_inference, rows: 1280, min_actors: 2, max_actors: 2}"
 
@@ -119,6 +123,29 @@ async def catalogue(kind: str, store: Path) -> None:
              slowest={name: round(found[name], 3) for name in reversed(slowest)})  # fmt: skip
 
 
+def twin_speed(store: Path) -> None:
+    """What a second of the twin's time costs, with 8 workers and an update each 5 s, through an hour of load."""
+    from chaos.clusters.sim import SimCluster
+
+    node = f"{{resources: {{CPU: 2, GPU: 1}}, min_workers: {TWIN_WORKERS}, max_workers: {TWIN_WORKERS}}}"
+    limits = f"update_interval_s: 5, max_workers: {TWIN_WORKERS}, node_types: {{gpu: {node}}}"
+    job = f"{{name: task_bursts, device_ms_per_batch: 60000, stages: [{{tasks: {TWIN_WORKERS}, batches: 480}}]}}"
+    wanted = parse(f"cluster: {{kind: sim, {limits}}}\nworkload: {job}\ndeadline_s: 10000\n", KNOWN)
+
+    async def main() -> float:
+        cluster = SimCluster("bench", wanted.cluster)
+        await cluster.start()
+        try:
+            return (await on_warm(cluster, store, wanted)).end_s
+        finally:
+            await cluster.stop()
+
+    began_s = time.process_time()
+    virtual_s = run_in_virtual_time(main)
+    cost = (time.process_time() - began_s) / virtual_s
+    tell("sim.exact_cost", cost, 1 / TWIN_TIMES, "s / virtual s", virtual_s=round(virtual_s), times=round(1 / cost))
+
+
 async def on_fresh(kind: str, store: Path, wanted: RunSpec) -> History:
     """One run without a baseline on a cluster of its own."""
     cluster = CLUSTERS[kind](f"bench-{os.getpid()}", wanted.cluster)
@@ -183,7 +210,7 @@ async def watching_cost(kind: str, store: Path) -> None:
     )
 
 
-async def on_warm(cluster: CloudCluster, store: Path, wanted: RunSpec) -> History:
+async def on_warm(cluster: Cluster, store: Path, wanted: RunSpec) -> History:
     """One run without a baseline on a cluster that is there."""
     campaign = Campaign(cluster, store=store, versions=versions(), view=Silence)
     return await campaign.run(wanted, create(store, wanted), baseline=None)
@@ -262,13 +289,15 @@ def _rounded(values: list[float]) -> list[float]:
 def main() -> None:
     """Measures what was asked for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--cluster", action="append", choices=tuple(CLUSTERS), help="default: all")
+    parser.add_argument("--cluster", action="append", choices=KINDS, help="default: all")
     parser.add_argument("--only", action="append", help="part of a number's name")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="raychaos-bench-") as directory:
         os.environ.update(RAYCHAOS_HOME=f"{directory}/home", RAY_USAGE_STATS_ENABLED="0")
         store = Path(directory) / "runs"
-        for kind in options.cluster or CLUSTERS:
+        if TWIN in (options.cluster or (TWIN,)) and (not options.only or "twin_speed" in options.only):
+            twin_speed(store)
+        for kind in [kind for kind in options.cluster or CLUSTERS if kind != TWIN]:
             parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
                 "start_ratio": functools.partial(start_ratio, kind),
                 "lateness_p99": functools.partial(lateness, kind, store),
