@@ -55,7 +55,7 @@ def sample(model: RayModel, autoscaling: AutoscalingState) -> dict[str, Any]:
                 "instance": node.instance,
                 "node_type": node.node_type,
                 "status": model.status_of(node),
-                "idle_s": model.idle_s(node),
+                "idle_s": float(round(model.idle_s(node))),
                 "total": dict(node.total),
                 "available": {name: amount for name, amount in node.available.items() if amount > 0},
             }
