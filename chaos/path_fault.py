@@ -136,7 +136,7 @@ class ShareFault(PathFault, ABC):
     _least_hits: ClassVar[int] = 3
     _interval_ms: ClassVar[float] = 1.0
     # What is measured right before the injection makes it late.
-    _packets_before: ClassVar[int] = 200
+    _packets_before: ClassVar[int] = 100
     _interval_before_ms: ClassVar[float] = 0.4
     # So far from the expected count is chance once in some two thousand looks.
     _deviations: ClassVar[float] = 3.5

@@ -16,6 +16,7 @@ from chaos.path_fault import Path, PathFault, lowest, means_of, named
 _PACKETS = 30
 _INTERVAL_MS = 10.0
 # What is measured right before the injection makes it late.
+_PACKETS_BEFORE = 15
 _INTERVAL_BEFORE_MS = 2.0
 # A machine may be busy: so much later than they would come packets are waited for.
 _PATIENCE_MS = 500.0
@@ -53,7 +54,7 @@ class DelayNetwork(PathFault):
         return await self.sample_path(
             site,
             path,
-            packets=_PACKETS,
+            packets=_PACKETS if site.before else _PACKETS_BEFORE,
             interval_ms=_INTERVAL_MS if site.before else _INTERVAL_BEFORE_MS,
             patience_ms=self.delay_ms + self.jitter_ms + _PATIENCE_MS,
         )
