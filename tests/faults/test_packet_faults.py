@@ -75,7 +75,7 @@ async def test_without_a_path_nothing_can_be_told() -> None:
 async def test_a_small_share_takes_more_packets(percent: float, packets: str) -> None:
     cluster, fault = FakeCluster(), LosePackets(percent=percent)
     await fault.probe(await injected(fault, site_of(cluster, "w1")))
-    assert cluster.named("sample_path") == [("w1", "head", "200", "0"), ("w1", "head", packets, "0")]
+    assert cluster.named("sample_path") == [("w1", "head", "100", "0"), ("w1", "head", packets, "0")]
 
 
 def test_damage_to_a_header_is_damage() -> None:
