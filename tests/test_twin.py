@@ -13,7 +13,6 @@ from tests.sim.twin import twin_spec
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("workload: actor_service\n", "workload actor_service has no model"),
         ("abort: {command: [ls]}\n", "abort.command looks at a machine"),
         (
             "cluster: {driver_on: d, node_types: {d: {resources: {CPU: 1, GPU: 1}, min_workers: 1, max_workers: 1}}}\n",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from chaos.events import Resources
-from chaos.workload import ResumableWorkload
+from chaos.events import ActorRestarted, Demand, DemandChanged, RequestAnswered, RequestSent, Resources
+from chaos.rows import encode_rows
+from chaos.workload import ModelSite, ResumableWorkload
+from workloads.clients import Clients, Request
 from workloads.inference import InferenceWorkload
 
 
@@ -63,3 +66,53 @@ class ActorService(InferenceWorkload, ResumableWorkload):
     def nodes_wanted(self, bundle_fits_per_node: int) -> int:
         """The nodes that hold the pool at its largest."""
         return math.ceil(self.actors_wanted(self.requests) / max(1, bundle_fits_per_node))
+
+    async def play(self, site: ModelSite) -> None:
+        """A pool of actors that each serve one request at a time; one whose node dies is restarted, empty."""
+        clients = Clients(range(self.requests), clients=self.clients)
+        names = [f"a{number}" for number in range(1, self.actors_wanted(self.requests) + 1)]
+        living = set(names)
+
+        def tell() -> None:
+            demand = Demand(shape=self.bundles()[0], count=len(living))
+            site.report(DemandChanged(bundles=(demand,) if living else ()))
+
+        async def actor(name: str) -> None:
+            await self._play_actor(site, name, clients)
+            living.remove(name)
+            tell()
+
+        tell()
+        await asyncio.gather(*(actor(name) for name in names))
+
+    async def _play_actor(self, site: ModelSite, name: str, clients: Clients) -> None:
+        served: int | None = None
+        lost = True
+        while lost:
+            lost = False
+            place = await site.hold(self.bundles()[0])
+            if served is not None:
+                site.report(ActorRestarted(actor=name, served=served))
+            served = 0
+            try:
+                while (request := self._next_request(site, clients)) is not None:
+                    if not await place.compute(self._rows_of(request), self.device_ms_per_batch / 1000.0):
+                        clients.repeat(request)
+                        lost = True
+                        break
+                    served += 1
+                    clients.answered(request)
+                    outcome: Literal["ok", "retried"] = "ok" if request.attempts == 1 else "retried"
+                    told = {"outcome": outcome, "attempts": request.attempts, "actor": name}
+                    site.report(RequestAnswered(request=request.id, **told))
+            finally:
+                place.let_go()
+
+    def _next_request(self, site: ModelSite, clients: Clients) -> Request | None:
+        for sent in clients.send():
+            rows = self._rows_of(sent)
+            site.report(RequestSent(request=sent.id, rows=encode_rows(rows)))
+        return clients.attempt()
+
+    def _rows_of(self, request: Request) -> range:
+        return range(request.number * self.batch_rows, (request.number + 1) * self.batch_rows)

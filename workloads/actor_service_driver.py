@@ -69,7 +69,7 @@ class ActorServiceDriver(InferenceDriver[ActorService]):
         self.report_started()
         while self._clients.unanswered:
             for request in self._clients.send():
-                report(RequestSent(request=_name(request), rows=encode_rows(self._rows(request))))
+                report(RequestSent(request=request.id, rows=encode_rows(self._rows(request))))
             self._resize()
             self._ask()
             self._await()
@@ -167,7 +167,7 @@ class ActorServiceDriver(InferenceDriver[ActorService]):
         """
         if request.attempts >= self.workload.max_attempts:
             self._report_answer(request, "failed", actor)
-            raise ChaosError(f"request {_name(request)} failed after {request.attempts} attempts: {why}")
+            raise ChaosError(f"request {request.id} failed after {request.attempts} attempts: {why}")
         self._clients.repeat(request)
 
     def _greet(self, actor: _Actor) -> None:
@@ -177,7 +177,7 @@ class ActorServiceDriver(InferenceDriver[ActorService]):
     def _report_answer(self, request: Request, outcome: Any, actor: _Actor, *, stored: bool = False) -> None:
         report(
             RequestAnswered(
-                request=_name(request), outcome=outcome, attempts=request.attempts, actor=actor.name, stored=stored
+                request=request.id, outcome=outcome, attempts=request.attempts, actor=actor.name, stored=stored
             )
         )
 
@@ -187,10 +187,6 @@ class ActorServiceDriver(InferenceDriver[ActorService]):
 
     def _file(self, number: int) -> Path:
         return self.output / f"request-{number:06d}.parquet"
-
-
-def _name(request: Request) -> str:
-    return f"r{request.number}"
 
 
 if __name__ == "__main__":

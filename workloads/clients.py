@@ -14,6 +14,11 @@ class Request:
     number: int
     attempts: int = 0
 
+    @property
+    def id(self) -> str:
+        """What it is called in the history."""
+        return f"r{self.number}"
+
 
 class Clients:
     """So many clients, each of which sends its next request when its last one is answered."""

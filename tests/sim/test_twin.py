@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,9 @@ from ray.autoscaler.v2.instance_manager import common, reconciler
 
 import faults
 from chaos.clusters.sim import SimCluster
-from chaos.events import FaultHealed, FaultProbed, NodeLaunching, NodeTerminated
+from chaos.events import ActorRestarted, FaultHealed, FaultProbed, NodeLaunching, NodeTerminated, RequestAnswered
 from tests.conftest import ROOT
-from tests.live.rulers import PAIR
+from tests.live.rulers import PAIR, REQUESTS, SERVICE
 from tests.live.tours import MEETING_ENDS, MEETING_LAUNCHES, bursting
 from tests.sim.twin import run_on_twin
 
@@ -89,6 +90,16 @@ def test_batch_inference_keeps_its_pool_through_a_death(tmp_path: Path) -> None:
     assert len(results.history.of(NodeLaunching)) == 3
     causes = sorted(event.cause for _, event in results.history.of(NodeTerminated))
     assert causes == ["autoscaler", "autoscaler", "killed"]
+
+
+def test_an_actor_whose_node_dies_is_restarted_and_its_request_repeated(tmp_path: Path) -> None:
+    kill = f"  - {{fault: kill_node, target: oldest, {LATER}}}\n"
+    results = run_on_twin(f"cluster: {{{PAIR}}}\nworkload: {SERVICE}\nschedule:\n{kill}", tmp_path)
+    assert results.judgement == "pass", results.report
+    outcomes = Counter(event.outcome for _, event in results.history.of(RequestAnswered))
+    assert outcomes == {"ok": REQUESTS - 1, "retried": 1}
+    [(_, restarted)] = results.history.of(ActorRestarted)
+    assert restarted.served > 0
 
 
 def test_a_cluster_that_gets_no_nodes_fails_the_run(tmp_path: Path) -> None:
