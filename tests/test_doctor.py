@@ -258,6 +258,15 @@ def test_examine_looks_at_this_machine(tmp_path: Path) -> None:
     assert max(len(line) for line in render_examination(examination).splitlines()) <= 110
 
 
+def test_a_long_reason_keeps_to_the_page(tmp_path: Path) -> None:
+    examination = doctor.examine(faults=FAULTS, clusters=CLUSTERS, leftovers=tuple, store=tmp_path)
+    why_not = "docker: " + "the engine does not answer; " * 12
+    silent = examination.clusters[0].model_copy(update={"available": False, "why_not": why_not})
+    told = render_examination(examination.model_copy(update={"clusters": (silent,)}))
+    assert max(len(line) for line in told.splitlines()) <= 110
+    assert "✗ cannot run here: docker: the engine" in told
+
+
 def test_a_kernel_is_judged_by_its_files_when_it_may_not_be_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

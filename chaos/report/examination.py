@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from chaos.examination import ClusterOutlook, Examination, Finding, Kernel
@@ -43,7 +44,8 @@ def _kernel(kernel: Kernel) -> list[str]:
 
 
 def _cluster(cluster: ClusterOutlook) -> list[str]:
-    head = "✓ can run here" if cluster.available else f"✗ cannot run here: {cluster.why_not}"
+    told = "✓ can run here" if cluster.available else f"✗ cannot run here: {cluster.why_not}"
+    head = textwrap.wrap(told, WIDTH, subsequent_indent="  ")
     rows = [
         (
             f"{'✓' if fault.available else '✗'} {fault.fault}",
@@ -52,7 +54,7 @@ def _cluster(cluster: ClusterOutlook) -> list[str]:
         )
         for fault in cluster.faults
     ]
-    return [head, "", *table(("fault", "how", "what it does"), rows)] if rows else [head]
+    return [*head, "", *table(("fault", "how", "what it does"), rows)] if rows else head
 
 
 def _conclusion(examination: Examination) -> list[str]:
