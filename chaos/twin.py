@@ -29,8 +29,8 @@ async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
         stack.callback(discard_unused, directory)
         view.step(f"expected: {in_words(expected(spec))}")
         cluster = SimCluster(spec.name, spec.cluster, seed=spec.seed)
-        await cluster.start()
         try:
+            await cluster.start()
             campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view, run_id_of=_repeatable_id)
             baseline = await campaign.baseline(spec, renew=True)
             await campaign.run(spec, directory, baseline=baseline)

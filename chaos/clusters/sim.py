@@ -47,39 +47,41 @@ class SimCluster:
     def __init__(self, name: str, spec: ClusterSpec, *, seed: int = 0) -> None:
         self.name = name
         self.spec = spec
-        self._seed = seed
         self._tasks: list[asyncio.Task[None]] = []
         self._data = Path(tempfile.mkdtemp(prefix="raychaos-sim-"))
         self._autoscaling = AutoscalingState()
         self._recorder: Recorder | None = None
-
-    # -- life -----------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Returns once the minimum of workers has joined."""
-        spec = self.spec
-        self._model = RayModel(health_check=spec.health_check, latencies=Latencies(), seed=self._seed)
+        self._model = RayModel(health_check=spec.health_check, latencies=Latencies(), seed=seed)
         self._configuration = Configuration(spec)
         self._events = Events()
         self._cloud = Cloud(
-            CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec),
+            CloudConfig(cluster=name, mark=name, driver="process", spec=spec),
             ModelDriver(self._model, spec),
             state=State(),
             journal=self._events,
             launch_for=launch_for,
             configuration=self._configuration,
         )
+        self._provider = CloudProvider(self._cloud)
+        self._autoscaler = Autoscaler(self._provider, self._drain, name=f"{seed}/monitor")
+        self._observer = _ModelObserver(_Listing(self), self._sample)
+
+    # -- life -----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Returns once the minimum of workers has joined.
+
+        Raises:
+            ClusterError: they have not, within the limit.
+        """
         await self._cloud.start_head()
         await self._cloud.resume()
-        self._provider = CloudProvider(self._cloud)
-        self._autoscaler = Autoscaler(self._provider, self._drain, name=f"{self._seed}/monitor")
-        self._observer = _ModelObserver(_Listing(self), self._sample)
         self._observer.open()
         self._tasks.append(asyncio.create_task(self._monitor()))
-        deadline_s = monotonic_s() + spec.start_limit_s
-        while self._observer.workers_alive() < spec.min_workers or not self._observer.head_alive():
+        deadline_s = monotonic_s() + self.spec.start_limit_s
+        while self._observer.workers_alive() < self.spec.min_workers or not self._observer.head_alive():
             if monotonic_s() > deadline_s:
-                raise ClusterError(f"the twin is not up with {spec.min_workers} workers")
+                raise ClusterError(f"the twin is not up with {self.spec.min_workers} workers")
             await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:

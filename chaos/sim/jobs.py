@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -58,6 +59,8 @@ class ModelProcess:
     def _end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is not None:
             self._status = 1
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._lines.put_nowait("".join(traceback.format_exception(error)))
         self._lines.put_nowait(None)
 
 

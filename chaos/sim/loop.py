@@ -98,7 +98,13 @@ def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _cancel_all(loop: VirtualLoop) -> None:
-    left = asyncio.all_tasks(loop)
-    for task in left:
-        task.cancel()
-    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    """Nothing that was begun is left to be found by the garbage collector."""
+
+    async def cancel() -> None:
+        left = asyncio.all_tasks(loop) - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await loop.shutdown_asyncgens()
+
+    loop.run_until_complete(cancel())

@@ -96,17 +96,14 @@ class CloudProvider(ICloudInstanceProvider):  # type: ignore[misc]
             self._errors.append(failed)
 
     async def _terminate(self, ids: list[str], request_id: str) -> None:
-        for place, instance_id in enumerate(ids):
-            try:
+        try:
+            for instance_id in ids:
                 await self._admitted()
                 self._cloud.answers.check_termination(instance_id)
                 await self._cloud.terminate(instance_id)
-            except ClusterError as error:
-                # As the adapter does: the first error ends the call, and counts for all of its instances.
-                self._errors += [
-                    TerminateNodeError(one, request_id, int(wall_s() * _NS), cause=error) for one in ids[place:] or ids
-                ]
-                return
+        except ClusterError as error:
+            # As the adapter has it: the first error ends the call, and counts for all of its instances.
+            self._errors += [TerminateNodeError(one, request_id, int(wall_s() * _NS), cause=error) for one in ids]
 
     async def _admitted(self) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -53,6 +53,7 @@ class RayNode:
     idle_since_s: float = 0.0
     warm: bool = False
     tasks: list[Task] = field(default_factory=list)
+    missed: asyncio.Task[None] | None = None
     thawed: asyncio.Event = field(default_factory=asyncio.Event)
     _moved_s: float = 0.0
     _moves_since_s: float = field(default_factory=monotonic_s)
@@ -105,9 +106,8 @@ class RayModel:
         self._numbers: dict[str, int] = {}
         self._nodes: dict[str, RayNode] = {}
         self._starting: dict[str, asyncio.Task[None]] = {}
-        self._missing: set[asyncio.Task[None]] = set()
+        self._pending: set[asyncio.Task[None]] = set()
         self._waiting: list[Task] = []
-        self.constraints: dict[str, tuple[Resources, int]] = {}
         self.version = 0
 
     # -- nodes ----------------------------------------------------------------------------------------------
@@ -159,7 +159,9 @@ class RayModel:
         for node in self._of(instance):
             if node.alive:
                 node.stop_moving(for_good=True)
-                if politely and not node.frozen:
+                if not node.believed:
+                    del self._nodes[node.ray_node_id]
+                elif politely and not node.frozen:
                     self._bury(node)
                 else:
                     self._miss(node)
@@ -175,15 +177,23 @@ class RayModel:
         """It moves again; what the GCS has declared dead ends itself."""
         for node in self._of(instance):
             node.go_on()
+            if node.missed is not None:
+                node.missed.cancel()
             if not node.believed:
                 node.stop_moving(for_good=True)
+                del self._nodes[node.ray_node_id]
 
     def frozen(self, instance: str) -> bool:
         """Whether nothing on the instance moves."""
         return any(node.frozen for node in self._of(instance))
 
     def _miss(self, node: RayNode) -> None:
-        """Health checks fail from now on: refused at once by a node that ended, unanswered by one that is frozen."""
+        """Health checks fail from now on: refused at once by a node that ended, unanswered by one that is frozen.
+
+        Those that failed before, of a node that has moved since, do not count.
+        """
+        if node.missed is not None:
+            node.missed.cancel()
         check = self._health_check
         each_ms = check.period_ms if not node.alive else check.period_ms + check.timeout_ms
         first_s = max(0.0, node.joined_s + check.initial_delay_ms / 1000.0 - monotonic_s())
@@ -195,9 +205,13 @@ class RayModel:
             if node.believed and not node.answers:
                 self._bury(node)
 
-        task = asyncio.create_task(missing())
-        self._missing.add(task)
-        task.add_done_callback(self._missing.discard)
+        node.missed = self._later(missing())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._pending.add(task)
+        task.add_done_callback(self._pending.discard)
+        return task
 
     def _bury(self, node: RayNode) -> None:
         """The GCS declares the node dead: what ran there is lost, and its owners learn it."""
@@ -208,6 +222,8 @@ class RayModel:
             task.lost.set()
         if node.alive and not node.frozen:  # it learns of it, and ends itself
             node.stop_moving(for_good=True)
+        if not node.alive:
+            del self._nodes[node.ray_node_id]
         self._place_waiting()
 
     def drain(self, ray_node_id: str, *, if_idle: bool) -> bool:
@@ -229,9 +245,7 @@ class RayModel:
             if node.alive and not node.frozen:
                 self._bury(node)
 
-        task = asyncio.create_task(leave())
-        self._missing.add(task)
-        task.add_done_callback(self._missing.discard)
+        self._later(leave())
 
     def drain_instance(self, instance: str) -> None:
         """Ray on an instance is told that it will be preempted: it takes nothing new, and ends when it is idle."""
@@ -241,11 +255,7 @@ class RayModel:
                 self._leave(node)
 
     def _of(self, instance: str) -> list[RayNode]:
-        return [node for node in self._nodes.values() if node.instance == instance and node.believed | node.alive]
-
-    def forget(self) -> None:
-        """Drops what is dead and gone, as the GCS does after a while."""
-        self._nodes = {key: node for key, node in self._nodes.items() if node.believed or node.alive}
+        return [node for node in self._nodes.values() if node.instance == instance]
 
     # -- tasks ----------------------------------------------------------------------------------------------
 
@@ -327,7 +337,7 @@ class RayModel:
 
     def close(self) -> None:
         """Nothing happens any more."""
-        for task in [*self._starting.values(), *self._missing]:
+        for task in [*self._starting.values(), *self._pending]:
             task.cancel()
 
 

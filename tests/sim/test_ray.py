@@ -77,6 +77,18 @@ def test_the_gcs_learns_of_a_death_by_as_many_checks_as_it_waits_for(
     assert least_s <= play(scene) <= most_s + 0.02
 
 
+def test_a_node_that_moved_between_two_freezes_is_missed_from_the_second_on() -> None:
+    async def scene(model: RayModel) -> None:
+        for _ in range(2):
+            model.freeze("i-1")
+            await asyncio.sleep(8.0)
+            assert believed(model) == ["head", "i-1"]
+            model.thaw("i-1")
+            await asyncio.sleep(1.0)
+
+    play(scene)
+
+
 def test_a_polite_end_is_known_at_once() -> None:
     async def scene(model: RayModel) -> list[str]:
         model.end("i-1", politely=True)
@@ -138,6 +150,19 @@ def test_a_node_that_is_frozen_for_longer_than_the_gcs_waits_ends_itself() -> No
         model.thaw("i-1")
         assert not model.runs("i-1")
         assert believed(model) == ["head"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_of_what_is_gone_nothing_is_kept(frozen: bool) -> None:
+    async def scene(model: RayModel) -> None:
+        if frozen:
+            model.freeze("i-1")
+            await asyncio.sleep(20.0)
+        model.end("i-1", politely=False)
+        await asyncio.sleep(20.0)
+        assert [node.instance for node in model._nodes.values()] == ["head"]
 
     play(scene)
 
