@@ -8,6 +8,7 @@ from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
 from chaos.cluster import NodeProcess
 from chaos.cluster_spec import ClusterSpec
+from chaos.errors import InjectionError
 from chaos.harm import EndingNode, FrozenNode, NodeHarm
 from chaos.sim.ray import HEAD, RayModel
 from chaos.value import Value
@@ -48,9 +49,13 @@ class ModelDriver:
         self._model.start_head(self._spec.head_resources)
         return Instance(instance=HEAD, node=HEAD, node_type=HEAD, state="running", handle=HEAD, address="10.0.0.0")
 
-    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:
-        """Not in the model yet; no cluster of it has the capability."""
-        raise NotImplementedError
+    async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002
+        """Not in the model.
+
+        Raises:
+            InjectionError: always.
+        """
+        raise InjectionError("the twin has no end of the head")
 
     async def stop(self, instance: Instance, *, limit_s: float) -> None:  # noqa: ARG002 -- nothing resists
         """Ray on it ends and says so."""
@@ -67,9 +72,13 @@ class ModelDriver:
         self._end(instance, politely=False)
         return await self.start(instance, launch)
 
-    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
-        """Not in the model yet; no cluster of it has the capability."""
-        raise NotImplementedError
+    async def keep_up(self, instance: Instance, *, wanted: bool) -> None:  # noqa: ARG002
+        """Not in the model.
+
+        Raises:
+            InjectionError: always.
+        """
+        raise InjectionError("the twin has no end of a raylet alone")
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:  # noqa: ARG002
         """The model has none."""
