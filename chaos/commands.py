@@ -189,6 +189,8 @@ async def up(wish: Wish, catalogue: Catalogue, *, name: str, departure: Departur
     """Starts a cluster that stays, and tells how to use it."""
     spec = wish.resolve(catalogue).cluster.model_copy(update={"dashboard": True})
     cluster_root(name)  # refuses a bad name before anything else
+    if spec.kind == TWIN:
+        raise InvalidSpec("the twin lives as long as its run, and cannot be kept: use --cluster local or compose")
     with live_view() as view, _alone(name):
         cluster = CLUSTERS[spec.kind](name, spec, on_step=view.step)
         departure.prepare(partial(cluster.abandon, limit_s=LEAVE_LIMIT_S))

@@ -168,9 +168,8 @@ class SimCluster:
         return (*(f"effect in force: {effect.effect_id}" for effect in self._cloud.effects()), *seen)
 
     def data_directory(self, run_id: str) -> tuple[Path, str]:
-        """A temporary directory."""
-        here = self._data / run_id
-        here.mkdir(parents=True, exist_ok=True)
+        """A temporary directory, a new one each time: a baseline and a run may have one name."""
+        here = Path(tempfile.mkdtemp(prefix=f"{run_id}-", dir=self._data))
         return here, str(here)
 
     def play(self, workload: Workload, part: Literal["driver", "oracle"], *, data: Path) -> Process:

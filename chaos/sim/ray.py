@@ -169,13 +169,15 @@ class RayModel:
     def freeze(self, instance: str) -> None:
         """Nothing on the instance moves, and health checks of it time out."""
         for node in self._of(instance):
-            if not node.frozen:
+            if node.alive and not node.frozen:
                 node.stop_moving(for_good=False)
                 self._miss(node)
 
     def thaw(self, instance: str) -> None:
         """It moves again; what the GCS has declared dead ends itself."""
         for node in self._of(instance):
+            if not node.alive or not node.frozen:
+                continue
             node.go_on()
             if node.missed is not None:
                 node.missed.cancel()
@@ -185,7 +187,7 @@ class RayModel:
 
     def frozen(self, instance: str) -> bool:
         """Whether nothing on the instance moves."""
-        return any(node.frozen for node in self._of(instance))
+        return any(node.alive and node.frozen for node in self._of(instance))
 
     def _miss(self, node: RayNode) -> None:
         """Health checks fail from now on: refused at once by a node that ended, unanswered by one that is frozen.
@@ -270,7 +272,7 @@ class RayModel:
         """It is over, or is not wanted any more."""
         if task in self._waiting:
             self._waiting.remove(task)
-        elif task.placed.done() and not task.lost.is_set():
+        elif task.placed.done() and not task.placed.cancelled() and not task.lost.is_set():
             node = task.placed.result()
             node.give_back(task)
             if node.draining and not node.tasks:
@@ -280,6 +282,8 @@ class RayModel:
     def _place_waiting(self) -> None:
         left = []
         for task in self._waiting:
+            if task.placed.cancelled():
+                continue
             node = next((node for node in self._candidates() if node.fits(task.bundle)), None)
             if node is None:
                 left.append(task)

@@ -154,6 +154,40 @@ def test_a_node_that_is_frozen_for_longer_than_the_gcs_waits_ends_itself() -> No
     play(scene)
 
 
+def test_a_dead_node_is_missed_also_while_its_instance_is_frozen_and_thawed() -> None:
+    async def scene(model: RayModel) -> None:
+        model.end("i-1", politely=False)
+        model.freeze("i-1")
+        model.thaw("i-1")
+        await asyncio.sleep(6.0)
+        assert believed(model) == ["head"]
+
+    play(scene)
+
+
+def test_a_thaw_of_a_node_that_moves_changes_nothing() -> None:
+    async def scene(model: RayModel) -> float:
+        task, began_s = model.submit(ONE), monotonic_s()
+        working = asyncio.create_task(model.work(task, 2.0))
+        await asyncio.sleep(1.9)
+        model.thaw("i-1")
+        await working
+        return monotonic_s() - began_s
+
+    assert play(scene) == pytest.approx(2.0)
+
+
+def test_who_is_cancelled_while_it_waits_gets_no_room() -> None:
+    async def scene(model: RayModel) -> None:
+        first, second = model.submit(ONE), model.submit(ONE)
+        second.placed.cancel()
+        model.release(first)
+        model.release(second)
+        assert model.status_of(model.nodes()[1]) == "idle"
+
+    play(scene)
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 def test_of_what_is_gone_nothing_is_kept(frozen: bool) -> None:
     async def scene(model: RayModel) -> None:
