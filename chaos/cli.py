@@ -100,8 +100,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         return _interruptible(
             lambda: _run(
                 commands.run(
-                    wish,
-                    known,
+                    spec,
                     store=store,
                     name=options.name,
                     keep=options.keep,

@@ -111,8 +111,7 @@ class Finished:
 
 
 async def run(
-    wish: Wish,
-    catalogue: Catalogue,
+    spec: RunSpec,
     *,
     store: Path,
     name: str | None,
@@ -125,10 +124,9 @@ async def run(
     `departure` learns what to do with the cluster should the user not wait for the run's end.
 
     Raises:
-        InvalidSpec: what is wished for cannot be meant.
+        InvalidSpec: the name is none a cluster can have, or is that of another cluster.
         ClusterError: this machine cannot make a fault of the schedule, or run the cluster.
     """
-    spec = wish.resolve(catalogue)
     await _refuse_unmakeable(spec)
     if name is not None:
         cluster_root(name)  # refuses a bad name before a directory is made

@@ -143,7 +143,7 @@ async def attempt(
     (tmp_path / "spec.yaml").write_text(f"schedule:\n{lines}")
     catalogue = Catalogue(faults=faults.ALL, workloads=workloads.ALL)
     wish = Wish(spec=str(tmp_path / "spec.yaml"), cluster="compose")
-    await commands.run(wish, catalogue, store=tmp_path, name=None, keep=False, rebaseline=False)
+    await commands.run(wish.resolve(catalogue), store=tmp_path, name=None, keep=False, rebaseline=False)
 
 
 async def test_a_run_is_refused_before_it_starts(
