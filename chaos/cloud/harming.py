@@ -161,6 +161,8 @@ class Harming:
         try:
             while True:
                 await asyncio.sleep(POLL_S)
+                for task in [task for task in undoing.values() if task.done()]:
+                    task.result()
                 undoing = {effect_id: task for effect_id, task in undoing.items() if not task.done()}
                 now_s = monotonic_s()
                 # Side by side: a node on which that takes long holds up no other.
