@@ -24,15 +24,13 @@ class LogNormal(Value):
 class Latencies(Value):
     """What the model's cluster takes its time for.
 
-    The defaults are medians of `compose` runs on two cores, Ray 2.60: see docs/fidelity.md.
+    The defaults are about what `compose` runs took on two cores with Ray 2.60; they are fitted to nothing yet.
 
     - `join`: from when an instance runs until Ray on it has joined.
     - `leave`: from when Ray on a node is told to end until it has.
-    - `view`: how old a node's resources are as the GCS shows them.
     - `warm_up`: what a node's first batch takes before it begins.
     """
 
     join: LogNormal = LogNormal(median_s=2.0, sigma=0.1)
     leave: LogNormal = LogNormal(median_s=0.5, sigma=0.1)
-    view: LogNormal = LogNormal(median_s=0.1)
     warm_up: LogNormal = LogNormal(median_s=3.0, sigma=0.1)
