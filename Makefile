@@ -7,9 +7,10 @@ TORCH_INDEX_URL ?=
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint .constraints.txt \
 	$(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
+WITHOUT_CLUSTERS = -m "not live and not wide and not releases" --numprocesses logical --maxprocesses 8 --dist loadfile
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: demo test test-quick test-wide check bench bench-residue format clean
+.PHONY: demo test test-quick test-wide check bench bench-residue bench-fidelity quality format clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/installed: pyproject.toml .constraints.txt
@@ -23,12 +24,14 @@ $(VENV)/installed: pyproject.toml .constraints.txt
 demo: $(VENV)/installed
 	@$(BIN)/raychaos run
 
+# What needs no cluster is done side by side; clusters have the machine for themselves.
 test: $(VENV)/installed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(WITHOUT_CLUSTERS); first=$$?; \
+		$(BIN)/python -m pytest -m "live and not wide and not releases"; second=$$?; exit $$((first | second))
 
-# Without clusters: seconds.
+# Without clusters: minutes.
 test-quick: $(VENV)/installed
-	@$(BIN)/python -m pytest -m "not live"
+	@$(BIN)/python -m pytest $(WITHOUT_CLUSTERS)
 
 # What `test` leaves out: the fault contract on compose for faults that the Cloud does alike everywhere.
 test-wide: $(VENV)/installed
@@ -47,9 +50,20 @@ format: $(VENV)/installed
 bench: $(VENV)/installed
 	@$(BIN)/python -m tests.bench
 
+# Bugs that releases of Ray had, found with those releases, and how many random schedules find each of the bugs planted
+# in Ray's autoscaler; writes the tables of docs/quality.md.
+quality: $(VENV)/installed
+	@$(BIN)/python -m tests.quality.known_bugs
+	@$(BIN)/python -m tests.quality.power
+	@$(BIN)/python -m tests.quality.search
+
 # 1,000 runners killed at random moments over all faults; an hour.
 bench-residue: $(VENV)/installed
 	@$(BIN)/python -m tests.bench.residue
+
+# 30 random schedules in containers and on the twin; an hour. Finished runs are kept, so that it can be broken off.
+bench-fidelity: $(VENV)/installed
+	@$(BIN)/python -m tests.bench.fidelity --cluster compose --schedules 30 --seed 1
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist

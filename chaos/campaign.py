@@ -10,6 +10,7 @@ from typing import Protocol
 
 from chaos.baseline import measure
 from chaos.checkers.scale_down_converges import watch_at_least_s
+from chaos.clock import pause
 from chaos.cluster import Cluster
 from chaos.errors import ChaosError, ClusterError
 from chaos.events import BaselineKnown, PhaseBegan, RunAborted
@@ -22,6 +23,7 @@ from chaos.spec import RunSpec
 from chaos.store import RunDirectory, baseline_path, create, load_baseline, save_baseline
 
 TICK_S = 0.25
+_TICK_WITHIN_S = 30.0
 
 
 class BaselineFailed(ChaosError):
@@ -31,6 +33,10 @@ class BaselineFailed(ChaosError):
         super().__init__(f"the fault-free run failed or was aborted; see {directory.report}")
         self.directory = directory
         self.results = results
+
+
+class NoBaseline(ClusterError):
+    """A fault-free run passed, but is no ruler: it was too short, or a machine too slow."""
 
 
 class View(Protocol):
@@ -79,25 +85,38 @@ class Campaign:
 
         Raises:
             BaselineFailed: a property failed without any fault, or a condition of the spec's `abort` was met.
-            ClusterError: the fault-free run cannot serve as one; says why, and where it lies.
+            NoBaseline: the fault-free run cannot serve as one; says why, and where it lies.
         """
         path = baseline_path(spec, ray_version=self._versions.get("ray", "unknown"))
         known = None if renew else load_baseline(path)
         if known is not None:
             return known
+        measured = await self.measured(spec, report=True)
+        save_baseline(path, measured)
+        return measured
+
+    async def measured(self, spec: RunSpec, *, report: bool = False) -> BaselineKnown:
+        """What a fault-free run measures, run now and not kept for others; its report is written if asked for.
+
+        One that did not pass always has its report.
+
+        Raises:
+            BaselineFailed: a property failed without any fault, or a condition of the spec's `abort` was met.
+            NoBaseline: the fault-free run cannot serve as one; says why, and where it lies.
+        """
         fault_free = spec.model_copy(update={"schedule": Schedule()})
         directory = create(self._store, fault_free, suffix="-baseline")
         history = await self._execute(fault_free, directory, None, "fault-free baseline")
         results = judge(history)
-        write(results, directory)
-        if results.judgement == "fail" or history.first(RunAborted) is not None:
+        useless = results.judgement == "fail" or history.first(RunAborted) is not None
+        if report or useless:
+            write(results, directory)
+        if useless:
             raise BaselineFailed(directory, results)
         try:
-            measured = measure(history)
+            return measure(history)
         except ClusterError as error:
-            raise ClusterError(f"{error} (the baseline run lies in {directory.path})") from error
-        save_baseline(path, measured)
-        return measured
+            raise NoBaseline(f"{error} (the baseline run lies in {directory.path})") from error
 
     async def run(self, spec: RunSpec, directory: RunDirectory, *, baseline: BaselineKnown | None) -> History:
         """Executes one run; its history is sealed in its directory, also when interrupted."""
@@ -156,4 +175,4 @@ class Preparation:
 async def _tick(run: Run, view: View) -> None:
     while True:
         view.tick(run.now_s())
-        await asyncio.sleep(TICK_S)
+        await pause(TICK_S, within_s=_TICK_WITHIN_S, of=lambda: view)

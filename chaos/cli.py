@@ -4,41 +4,48 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import secrets
+import shlex
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from chaos import __version__, commands
-from chaos.checker import Judgement
-from chaos.errors import ChaosError, ExceptionGroup, InvalidSpec
+from chaos import commands
+from chaos.arguments import parser_for
+from chaos.errors import ChaosError, ClusterError, ExceptionGroup, InvalidSpec
+from chaos.exit_codes import (
+    EXIT_FAIL,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_MACHINE,
+    EXIT_OF,
+    EXIT_PASS,
+    EXIT_USAGE,
+)
 from chaos.finish import Departure
 from chaos.sim.loop import run_in_virtual_time
-from chaos.spec import Catalogue
+from chaos.spec import Catalogue, RunSpec
 
-EXIT_PASS, EXIT_FAIL, EXIT_USAGE, EXIT_INCONCLUSIVE, EXIT_MACHINE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 130
-EXIT_OF: dict[Judgement, int] = {"pass": EXIT_PASS, "fail": EXIT_FAIL, "inconclusive": EXIT_INCONCLUSIVE}
+if TYPE_CHECKING:
+    from chaos.release import Release
 
-_EPILOG = """\
-exit codes:
-  0    every property held
-  1    a property failed
-  2    wrong usage, or a spec that cannot be meant
-  3    inconclusive: a fault had no effect, the machine was starved, evidence is missing, the run was aborted
-  4    the machine or the cluster could not do it
-  130  interrupted; faults are healed and the history is sealed
-
-examples:
-  raychaos run                                     the demo: a killed node, late launches, a choked node
-  raychaos run --cluster compose                   the same in containers, with network faults
-  raychaos run --cluster sim                       the same in a model, in a second or two
-  raychaos run my.yaml --set workload.rows=5000 --seed 7
-  raychaos up && raychaos run && raychaos down     keep a cluster warm between runs
-  raychaos check runs/latest                       judge a recorded history again
-"""
+# Tests that `raychaos shrink` wrote name the codes by this module.
+__all__ = [
+    "EXIT_FAIL",
+    "EXIT_INCONCLUSIVE",
+    "EXIT_INTERRUPTED",
+    "EXIT_MACHINE",
+    "EXIT_OF",
+    "EXIT_PASS",
+    "EXIT_USAGE",
+    "catalogue",
+    "main",
+]
 
 
 def catalogue() -> Catalogue:
@@ -52,7 +59,7 @@ def catalogue() -> Catalogue:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    options = _parser().parse_args(arguments)
+    options = parser_for(tuple(catalogue().workloads)).parse_args(arguments)
     try:
         code = _dispatch(options)
     except InvalidSpec as error:
@@ -61,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = _complain(error, EXIT_MACHINE)
     except ExceptionGroup as group:
         code = max(_complain(error, EXIT_MACHINE) for error in group.exceptions)
+    except KeyboardInterrupt:  # where nothing was going on that had to be healed
+        _tell("interrupted")
+        code = EXIT_INTERRUPTED
     except Exception:  # noqa: BLE001 -- a bug of ours, or of the machine: never to be taken for a failed property
         traceback.print_exc()
         code = EXIT_MACHINE
@@ -78,15 +88,21 @@ def _dispatch(options: argparse.Namespace) -> int:
     command = options.command
     departure = Departure()
     if command == "run":
-        wish = commands.Wish(
+        wish = commands.SpecWish(
             spec=options.spec,
             cluster=options.cluster,
             workload=options.workload,
             schedule=options.schedule,
             seed=options.seed,
             overrides=tuple(options.set),
+            calibration=options.calibration,
+            provider=options.provider,
         )
         spec = wish.resolve(known)
+        if options.provider and spec.cluster.kind != commands.TWIN:
+            raise InvalidSpec(f"--provider is of the twin, not of a {spec.cluster.kind} cluster: use --cluster sim")
+        if options.ray is not None or options.try_ray:
+            return _run_on_releases(options, spec, store)
         if spec.cluster.kind == commands.TWIN:
             from chaos.twin import refuse_beyond_model, run_twin  # it brings Ray with it, which takes a second
 
@@ -111,8 +127,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             ),
             departure,
         )
+    if command == "soak":
+        return _soak(options, known, store, departure)
     if command == "up":
-        wish = commands.Wish(spec=options.spec, cluster=options.cluster, overrides=tuple(options.set))
+        wish = commands.SpecWish(spec=options.spec, cluster=options.cluster, overrides=tuple(options.set))
         return _interruptible(
             lambda: _print(commands.up(wish, known, name=options.name, departure=departure)), departure
         )
@@ -127,11 +145,242 @@ def _dispatch(options: argparse.Namespace) -> int:
     if command == "schema":
         _say(commands.schema(known))
         return EXIT_PASS
+    if command == "fuzz":
+        return _fuzz(options, known, store)
+    if command in ("replay", "shrink"):
+        return _again(options, known, store, departure)
+    if command == "compare":
+        return _compare(options, store)
+    if command == "calibrate":
+        from chaos.twin_commands import calibrate_from
+
+        _say(calibrate_from(options.runs, store=store, into=Path(options.into)))
+        return EXIT_PASS
     results = commands.recorded(options.run, store)
     if command == "check":
         _say(results.json if options.json else results.headline)
         return EXIT_OF[results.judgement]
     _say(results.report.rstrip("\n"))
+    return EXIT_PASS
+
+
+def _run_on_releases(options: argparse.Namespace, spec: RunSpec, store: Path) -> int:
+    """A run of the twin with each release of Ray that was asked for."""
+    from chaos.release_runs import run_with_each
+    from chaos.twin import refuse_beyond_model  # it brings Ray with it, which takes a second
+
+    if spec.cluster.kind == commands.TWIN:
+        _refuse_warmth(options)
+        refuse_beyond_model(spec)
+    done = run_with_each(spec, _releases(options, spec.cluster.kind), store=store, tell=_tell)
+    if done.runs:
+        _say(done.json if options.json else done.text)
+    return EXIT_INTERRUPTED if done.interrupted else EXIT_OF[done.judgement]
+
+
+def _releases(options: argparse.Namespace, cluster: str) -> list[Release]:
+    """The releases of `--ray`, each fetched where it is not kept.
+
+    Raises:
+        InvalidSpec: the kind of cluster has a Ray of its own, or there is no such release.
+        ClusterError: one cannot be fetched, or does not work here.
+    """
+    from chaos.release import obtain, versions_of
+
+    if options.ray is None:
+        raise InvalidSpec("--try-ray is about a release: name it by --ray, such as --ray 2.61.0")
+    if cluster != commands.TWIN:
+        raise InvalidSpec(
+            f"--ray is for the twin, --cluster sim: a {cluster} cluster runs the Ray that is installed; to judge "
+            "another release there, run raychaos from an environment that has it"
+        )
+    return [obtain(version, _tell) for version in versions_of(options.ray, try_any=options.try_ray)]
+
+
+def _soak(options: argparse.Namespace, known: Catalogue, store: Path, departure: Departure) -> int:
+    """Weeks in virtual time; Ctrl-C ends them with what was found."""
+    from chaos.report.soaking import SoakLine
+    from chaos.soak import WINDOW_S, soak  # it brings Ray with it, which takes a second
+    from chaos.twin import refuse_beyond_model
+    from chaos.weather import Menu
+
+    wish = commands.SpecWish(
+        spec=options.spec or str(commands.soak_spec()),
+        cluster=options.cluster,
+        seed=options.seed,
+        overrides=tuple(options.set),
+    )
+    spec = wish.resolve(known)
+    if spec.cluster.kind != commands.TWIN:
+        raise InvalidSpec(f"a soak is in virtual time, which --cluster {spec.cluster.kind} has not: use --cluster sim")
+    refuse_beyond_model(spec)
+    weather = Menu(spec, window_s=min(WINDOW_S, options.duration))
+
+    async def work() -> int:
+        soaked = await soak(spec, weather, for_s=options.duration, store=store, view=SoakLine())
+        _say(soaked.json if options.json else soaked.text)
+        return EXIT_INTERRUPTED if soaked.interrupted else EXIT_OF[soaked.judgement]
+
+    return _interruptible(work, departure, run=run_in_virtual_time)
+
+
+def _fuzz(options: argparse.Namespace, known: Catalogue, store: Path) -> int:
+    """A campaign; Ctrl-C and SIGTERM end it with what was found, and once more at once."""
+    if options.ray is not None or options.try_ray:
+        return _fuzz_on_releases(options, store)
+    from chaos.fuzz import command as fuzzing  # it brings Ray with it, which takes a second
+
+    ask = fuzzing.Ask(
+        cluster=options.cluster,
+        providers=_names(options.provider),
+        budget_s=options.budget,
+        max_runs=options.max_runs,
+        seed=options.seed,
+        workers=options.workers,
+        on=options.on,
+        faults=_names(options.faults),
+        not_faults=_names(options.not_faults) or (),
+        workloads=_names(options.workloads),
+        search=options.search,
+        stop_on=options.stop_on,
+        allow_missing=options.allow_missing,
+        store=store,
+        corpus=None if options.corpus is None else Path(options.corpus),
+    )
+    with _ending_by_signal():
+        state, wish = fuzzing.fuzz(ask, known)
+    _say(fuzzing.summary(state, wish))
+    if options.json is not None:
+        _write_json(options.json, fuzzing.as_json(state, wish))
+    if state.interrupted:
+        return EXIT_INTERRUPTED
+    return EXIT_MACHINE if state.gave_up else EXIT_OF[state.tally.judgement]
+
+
+@contextlib.contextmanager
+def _ending_by_signal() -> Iterator[None]:
+    """Ctrl-C and SIGTERM interrupt what is done, which heals and stops then; once more leaves at once."""
+    pressed = False
+
+    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001 -- it is called with both
+        nonlocal pressed
+        again, pressed = pressed, True
+        with contextlib.suppress(
+            BrokenPipeError, RuntimeError
+        ):  # nobody may be left to hear it, or a line be half said
+            left = "leaving at once: what was started ends by itself within half a minute"
+            _tell(left if again else "interrupted: healing and stopping; once more to leave at once")
+        if again:
+            os._exit(EXIT_INTERRUPTED)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fuzz_on_releases(options: argparse.Namespace, store: Path) -> int:
+    """The same campaign with each release of Ray that was asked for."""
+    from chaos.release_campaigns import hunt_with_each
+
+    if options.on is not None:
+        raise InvalidSpec(f"--on {options.on}: a cluster has one Ray, the one installed here: leave it out with --ray")
+    each = _releases(options, options.cluster)
+    given = [
+        ("--cluster", options.cluster),
+        ("--provider", options.provider),
+        ("--budget", None if options.budget is None else f"{options.budget:f}s"),
+        ("--max-runs", options.max_runs),
+        ("--workers", options.workers),
+        ("--faults", options.faults),
+        ("--not-faults", options.not_faults),
+        ("--workloads", options.workloads),
+        ("--search", options.search),
+        ("--stop-on", options.stop_on),
+        ("--store", options.store),
+    ]
+    arguments = [word for flag, value in given if value is not None for word in (flag, str(value))]
+    done = hunt_with_each(
+        each,
+        [*arguments, *["--allow-missing"] * options.allow_missing],
+        seed=secrets.randbelow(10**6) if options.seed is None else options.seed,
+        corpus=Path(options.corpus) if options.corpus else store / "corpus",
+        tell=_tell,
+    )
+    _say(done.text)
+    if options.json is not None:
+        _write_json(options.json, done.json)
+    return done.code
+
+
+def _write_json(path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ClusterError(f"--json {path}: cannot be written: {error.strerror}") from error
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def _again(options: argparse.Namespace, known: Catalogue, store: Path, departure: Departure) -> int:
+    """Runs a run again: to see how often it fails, or to make its schedule smaller."""
+    from chaos import replay, shrinking  # they bring Ray with them, which takes a second
+    from chaos.shrink import ShrinkPlan
+
+    wish = commands.SpecWish(
+        spec=options.spec,
+        cluster=options.cluster,
+        workload=options.workload,
+        seed=options.seed,
+        overrides=tuple(options.set),
+    )
+    what = replay.subject(options.run, wish, known, store=store)
+
+    async def replayed() -> int:
+        tally = await replay.replay(
+            what, store=store, times=options.times, until_confident=options.until_confident, tell=_tell
+        )
+        _say(replay.conclusion(what, tally))
+        if tally.interrupted:
+            return EXIT_INTERRUPTED
+        return EXIT_MACHINE if tally.error is not None else EXIT_OF[tally.judgement_of(options.failure)]
+
+    async def shrunk() -> int:
+        done = await shrinking.shrink(
+            what,
+            store=store,
+            plan=ShrinkPlan(seconds=options.budget, runs=options.max_runs),
+            anew=options.anew,
+            tell=_tell,
+            live=sys.stderr.isatty(),
+        )
+        _say(shrinking.conclusion(what, done, again=_again_by(options)))
+        return EXIT_INTERRUPTED if done.interrupted else EXIT_PASS
+
+    return _interruptible(replayed if options.command == "replay" else shrunk, departure)
+
+
+def _again_by(options: argparse.Namespace) -> str:
+    """The command that goes on with a shrinking: the same once more."""
+    given = [("--spec", options.spec), ("--cluster", options.cluster), ("--workload", options.workload)]
+    given += [("--seed", options.seed), *(("--set", override) for override in options.set), ("--store", options.store)]
+    words = [word for flag, value in given if value is not None for word in (flag, str(value))]
+    return shlex.join(["raychaos", "shrink", options.run, *words])
+
+
+def _compare(options: argparse.Namespace, store: Path) -> int:
+    from chaos.twin_commands import compare_runs
+
+    picture = None if options.picture is None else Path(options.picture)
+    told = compare_runs(
+        *options.runs, store=store, tolerance_s=options.tolerance, picture=picture, as_json=options.json
+    )
+    _say(told)
     return EXIT_PASS
 
 
@@ -224,73 +473,6 @@ def _interruptible(
 
 def _tell(text: str) -> None:
     print(f"raychaos: {text}", file=sys.stderr, flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="raychaos",
-        description="Chaos testing for autoscaled Ray clusters: inject faults, record everything, prove what held.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"raychaos {__version__}")
-    parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    run = parsers.add_parser(
-        "run",
-        help="run a job under faults and judge it",
-        description="Starts a cluster (or uses a warm one), measures a fault-free baseline once, runs the job under "
-        "the schedule, and judges the recorded history. Without SPEC it runs the demo.",
-    )
-    _add_spec(run)
-    run.add_argument("--workload", metavar="NAME", help=f"one of: {', '.join(catalogue().workloads)}")
-    run.add_argument("--schedule", metavar="FILE", help="take the injections from this file instead")
-    run.add_argument("--seed", type=int, metavar="N", help="seed of all random choices; same seed, same choices")
-    run.add_argument("--name", help="name of the cluster; a warm one of this name is used")
-    run.add_argument("--keep", action="store_true", help="keep the cluster for the next run; end it with `down`")
-    run.add_argument("--rebaseline", action="store_true", help="measure the fault-free baseline anew")
-    _add_store(run)
-    run.add_argument("--json", action="store_true", help="print the verdict as JSON on standard output")
-
-    up = parsers.add_parser(
-        "up",
-        help="start a cluster and keep it warm",
-        description="Starts a cluster that stays until `down`, and says how to connect to it.",
-    )
-    _add_spec(up)
-    up.add_argument("--name", default="main", help="its name (default: main)")
-
-    down = parsers.add_parser("down", help="end warm clusters")
-    down.add_argument("names", nargs="*", metavar="NAME", help="which (default: the only one)")
-    down.add_argument("--all", action="store_true", help="all of them")
-
-    ps = parsers.add_parser("ps", help="list clusters and their nodes")
-    ps.add_argument("--json", action="store_true", help="as JSON")
-
-    check = parsers.add_parser("check", help="judge a recorded run again")
-    report = parsers.add_parser("report", help="print the report of a recorded run")
-    for each in (check, report):
-        each.add_argument("run", metavar="RUN", help="a run directory, or a run's name in the store")
-        _add_store(each)
-    check.add_argument("--json", action="store_true", help="as JSON")
-
-    parsers.add_parser("schema", help="print the JSON Schema of a spec, for editors")
-    parsers.add_parser("heal", help="undo whatever dead runs left behind")
-    doctor = parsers.add_parser("doctor", help="say what this machine can do, and which faults are available")
-    doctor.add_argument("--json", action="store_true", help="as JSON")
-    return parser
-
-
-def _add_spec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", nargs="?", metavar="SPEC.yaml", help="what to run; `raychaos schema` describes it")
-    parser.add_argument("--cluster", choices=commands.KINDS, help="kind of cluster (default: the spec's)")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="PATH=VALUE", help="override a field, e.g. cluster.max_workers=2"
-    )
-
-
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--store", default="runs", metavar="DIR", help="where run directories lie (default: runs)")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -19,6 +20,12 @@ class TimeSource(Protocol):
 
     def wall_s(self) -> float:
         """Seconds since the Unix epoch."""
+        ...
+
+    async def pause(
+        self, interval_s: float, *, within_s: float, changed: bool, of: Callable[[], object] | None
+    ) -> None:
+        """What `pause` does."""
         ...
 
 
@@ -47,6 +54,26 @@ def wall_s() -> float:
     return time.time() if source is None else source.wall_s()
 
 
+async def pause(
+    interval_s: float,
+    *,
+    within_s: float = math.inf,
+    changed: bool = False,
+    of: Callable[[], object] | None = None,
+) -> None:
+    """Sleeps between two looks at something. A time source that knows that there is nothing new makes it longer, by
+    whole intervals, but not past the first tick after `within_s`.
+
+    `changed`: the look before has changed something. What is looked at is new when `of` returns another object; without
+    `of`, when anything at all has happened.
+    """
+    source = _SOURCE.get()
+    if source is None:
+        await asyncio.sleep(interval_s)
+    else:
+        await source.pause(interval_s, within_s=within_s, changed=changed, of=of)
+
+
 class Clock(Protocol):
     """Time as the engine knows it."""
 
@@ -60,6 +87,10 @@ class Clock(Protocol):
 
     async def sleep(self, duration_s: float) -> None:
         """Returns once `duration_s` seconds of this clock have passed."""
+        ...
+
+    async def pause(self, interval_s: float, *, within_s: float = math.inf) -> None:
+        """Sleeps between two looks at something; longer, where it is known that there is nothing new (`pause`)."""
         ...
 
 
@@ -83,6 +114,10 @@ class RealClock:
     async def sleep(self, duration_s: float) -> None:
         """Waits as the event loop does."""
         await asyncio.sleep(max(0.0, duration_s))
+
+    async def pause(self, interval_s: float, *, within_s: float = math.inf) -> None:
+        """Sleeps as `pause` does."""
+        await pause(interval_s, within_s=within_s)
 
     def at_monotonic(self, monotonic_s: float) -> float:
         """The run's time of a `time.monotonic()` reading of any process on this machine."""

@@ -28,8 +28,13 @@ from chaos.harm import (
     Role,
     RpcFault,
     StoreFill,
+    ViewHarm,
 )
 from chaos.history import Recorder
+from chaos.network_reading import Connection as Connection
+from chaos.network_reading import NetworkView as NetworkView
+from chaos.network_reading import PathMeasurement as PathMeasurement
+from chaos.network_reading import PathSample as PathSample
 from chaos.value import Value
 
 
@@ -221,6 +226,10 @@ class EndsProcesses(Protocol):
 class GivesNotice(Protocol):
     """A node can be told that it will end, some time before it is ended."""
 
+    async def prepare_notice(self) -> None:
+        """Makes ready what the next drain notice takes, so that it is not late by the time a program needs to load."""
+        ...
+
     async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
         """Tells it now; it is killed when that is undone, or at the latest when the lease ends."""
         ...
@@ -271,6 +280,15 @@ class FaultsAnswers(Protocol):
 
 
 @runtime_checkable
+class FaultsViews(Protocol):
+    """The GCS can be made to show Ray's autoscaler the cluster otherwise than it is, all of it or a node."""
+
+    async def fault_views(self, fault: ViewHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Applies to what the autoscaler is shown and answered from now on; nobody else is harmed."""
+        ...
+
+
+@runtime_checkable
 class ChangesConfiguration(Protocol):
     """The configuration of Ray's autoscaler can be edited while it runs."""
 
@@ -308,51 +326,6 @@ class FaultsRpcs(Protocol):
     async def rpc_faults_seen(self, node: str) -> RpcFaultsSeen | None:
         """What shows of RPC faults on a node; None when it is gone."""
         ...
-
-
-class PathMeasurement(Value):
-    """A path between two nodes as measured by sockets inside their network namespaces."""
-
-    reachable: bool
-    rtt_ms: float | None = None
-    rate_mbit: float | None = None
-
-
-class PathSample(Value):
-    """Numbered packets sent one way along a path, each counted where it arrived.
-
-    `arrived` counts numbers, `duplicates` what came of them beyond the first, `damaged` what came with a changed
-    content, `overtaken` what came after a later number. The median delay and the spread (from the tenth to the
-    ninetieth percentile) are of first arrivals, measured one way by one clock.
-    """
-
-    sent: int
-    arrived: int
-    duplicates: int = 0
-    damaged: int = 0
-    overtaken: int = 0
-    delay_ms: float | None = None
-    spread_ms: float | None = None
-
-    @property
-    def lost(self) -> int:
-        """How many never came."""
-        return self.sent - self.arrived
-
-
-class Connection(Value):
-    """An established TCP connection of a node, as its kernel lists it; `peer` is a node, `cloud`, or an address."""
-
-    peer: str
-    own_port: int
-    peer_port: int
-
-
-class NetworkView(Value):
-    """What a node's kernel shows of its network: by which means packets are harmed, and its connections."""
-
-    means: tuple[str, ...] = ()
-    connections: tuple[Connection, ...] = ()
 
 
 @runtime_checkable

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
 from chaos.events import ConfigChanged, Resources
+from chaos.sim.latency import Latencies
 from chaos.value import Value
 
 
@@ -37,6 +38,7 @@ class NodeType(Value):
     """One kind of worker: logical resources, how many, and the limits of its container (compose only).
 
     Resources are whole numbers, custom ones too: `ray start` takes no others (Ray 2.60, `ResourceAndLabelSpec`).
+    On KubeRay workers come and go in replicas of so many `hosts`; the limits are of workers all the same.
     """
 
     resources: dict[ResourceName, Amount] = Field(min_length=1)
@@ -48,11 +50,17 @@ class NodeType(Value):
     shm_mb: int = Field(default=256, ge=64)
     disk_limit_mb: int | None = Field(default=None, ge=16)
     own_clock: bool = False
+    hosts: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> NodeType:
         if self.min_workers > self.max_workers:
             raise ValueError(f"min_workers {self.min_workers} is above max_workers {self.max_workers}")
+        if self.min_workers % self.hosts or self.max_workers % self.hosts:
+            raise ValueError(
+                f"min_workers {self.min_workers} and max_workers {self.max_workers} must be whole replicas of "
+                f"{self.hosts} hosts each"
+            )
         return self
 
     def holds(self, bundle: Resources) -> int:
@@ -77,11 +85,27 @@ class HealthCheck(Value):
         return (self.initial_delay_ms + (self.period_ms + self.timeout_ms) * self.failure_threshold) / 1000.0
 
 
+Provider: TypeAlias = Literal["cloud", "kuberay"]
+"""What the twin launches nodes from."""
+
+
+class TwinSpec(Value):
+    """How the twin is run: `exact`, Ray's code untouched; or `fast`, with short cuts that take the same decisions.
+
+    Nodes are launched from a `cloud` of machines, or as pods by `kuberay`: Ray's own provider for it, over a model of
+    Kubernetes.
+    """
+
+    mode: Literal["exact", "fast"] = "exact"
+    provider: Provider = "cloud"
+
+
 class ClusterSpec(Value):
     """The cluster under test.
 
     `autoscaler` is Ray's: v2, or the older v1. `update_interval_s` is whole seconds, as Ray takes it. The workload's
-    driver runs on the head, or on a node of the type `driver_on`, which has a minimum.
+    driver runs on the head, or on a node of the type `driver_on`, which has a minimum. `latencies` are those of the
+    twin's model; without them it has its own.
     """
 
     kind: Literal["local", "compose", "sim"] = "local"
@@ -103,6 +127,8 @@ class ClusterSpec(Value):
     ray_version: str | None = None
     base_image: str = "debian:bookworm-slim"
     ray_environment: dict[str, str] = Field(default_factory=dict)
+    latencies: Latencies | None = None
+    twin: TwinSpec = TwinSpec()
 
     @property
     def min_workers(self) -> int:
@@ -113,6 +139,37 @@ class ClusterSpec(Value):
     def worker_limit(self) -> int:
         """The most workers the cluster may have, of all types together."""
         return min(self.max_workers, sum(node_type.max_workers for node_type in self.node_types.values()))
+
+    def room_for(self, bundle: Resources, *, apart: bool) -> int:
+        """The most bundles of this shape that all the workers it may have hold at once; `apart`: one on each."""
+        holding = {name: kind.holds(bundle) for name, kind in self.node_types.items()}
+        kept = sum(kind.min_workers for name, kind in self.node_types.items() if not holding[name])
+        rooms = [
+            min(1, holding[name]) if apart else holding[name]
+            for name, kind in self.node_types.items()
+            for _ in range(kind.max_workers)
+        ]
+        return sum(sorted(rooms, reverse=True)[: max(0, self.max_workers - kept)])
+
+    @property
+    def on_kuberay(self) -> bool:
+        """Whether its nodes are pods of a RayCluster."""
+        return self.kind == "sim" and self.twin.provider == "kuberay"
+
+    def as_groups(self) -> ClusterSpec:
+        """The cluster as worker groups of a RayCluster have it; on KubeRay, else as it is.
+
+        Each group has limits of its own, at most the cluster's, in whole replicas; all together have none.
+        """
+        if not self.on_kuberay:
+            return self
+        types = {}
+        for name, kind in self.node_types.items():
+            most = min(kind.max_workers, self.max_workers) // kind.hosts * kind.hosts
+            least = min(math.ceil(kind.min_workers / kind.hosts) * kind.hosts, most)
+            types[name] = kind.model_copy(update={"min_workers": least, "max_workers": most})
+        total = sum(kind.max_workers for kind in types.values())
+        return self.model_copy(update={"node_types": types, "max_workers": total})
 
     def edited(self, edit: ConfigChanged) -> ClusterSpec:
         """The cluster with what an edit of the autoscaler's configuration has put in force."""
@@ -133,10 +190,20 @@ class ClusterSpec(Value):
     def _possible(self) -> ClusterSpec:
         if self.kind == "sim" and self.autoscaler == "v1":
             raise ValueError("the twin steps Ray's autoscaler v2, which v1 has nothing of: use kind local or compose")
+        if self.latencies is not None and self.kind != "sim":
+            raise ValueError(
+                f"latencies are of the twin's model, and a {self.kind} cluster takes its own time: use sim"
+            )
         if self.gcs_storage == "redis" and self.kind == "local":
             raise ValueError("gcs_storage: redis is a server in a container: use kind compose, or rocksdb")
-        if "head" in self.node_types:
-            raise ValueError("a node type cannot be called 'head'")
+        for name in ("head", "headgroup") if self.on_kuberay else ("head",):
+            if name in self.node_types:
+                raise ValueError(f"a node type cannot be called {name!r}")
+        if not self.on_kuberay and (many := [name for name, kind in self.node_types.items() if kind.hosts > 1]):
+            raise ValueError(
+                f"node type {many[0]!r} has several hosts a replica, which only KubeRay has: use kind sim with "
+                "twin.provider kuberay"
+            )
         if self.driver_on != "head":
             kind = self.node_types.get(self.driver_on)
             # The driver holds no resources: of more nodes than the minimum, Ray may take its node for an idle one.

@@ -10,7 +10,7 @@ import json
 import platform
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,17 +54,22 @@ KINDS = (*CLUSTERS, TWIN)
 _SPECS = Path(__file__).parent / "specs"
 
 
-def cluster_class(kind: str) -> type:
-    """The class of a kind of cluster. The twin's brings Ray with it, which takes a second, so it is imported late."""
+def soak_spec() -> Path:
+    """What a soak draws from, unless told otherwise."""
+    return _SPECS / "soak.yaml"
+
+
+def cluster_class(kind: str, *, provider: str = "cloud") -> type:
+    """The class of a kind of cluster and provider. The twin's brings Ray, a second's worth: it is imported late."""
     if kind != TWIN:
         return CLUSTERS[kind]
-    from chaos.clusters.sim import SimCluster
+    from chaos.clusters.sim import twin_class
 
-    return SimCluster
+    return twin_class(provider)
 
 
 @dataclass(frozen=True)
-class Wish:
+class SpecWish:
     """What the user asked for on the command line; what is None is left to the spec."""
 
     spec: str | None = None
@@ -73,6 +78,8 @@ class Wish:
     schedule: str | None = None
     seed: int | None = None
     overrides: tuple[str, ...] = ()
+    calibration: str | None = None
+    provider: str | None = None
 
     def resolve(self, catalogue: Catalogue) -> RunSpec:
         """The full specification.
@@ -85,6 +92,8 @@ class Wish:
             *([f"cluster.kind={self.cluster}"] if self.cluster else []),
             *([f"workload={{name: {self.workload}}}"] if self.workload else []),
             *([f"seed={self.seed}"] if self.seed is not None else []),
+            *([_calibrated(Path(self.calibration))] if self.calibration else []),
+            *([f"cluster.twin.provider={self.provider}"] if self.provider else []),
             *self.overrides,
         ]
         name = self.spec or f"built-in {path.name}"
@@ -92,13 +101,20 @@ class Wish:
         if self.schedule:
             spec = spec.model_copy(update={"schedule": _schedule_file(Path(self.schedule), catalogue)})
             refuse_impossible(spec, name=self.schedule)
-        missing = missing_on(spec, cluster_class(spec.cluster.kind))
+        missing = missing_on(spec, cluster_class(spec.cluster.kind, provider=spec.cluster.twin.provider))
         if missing:
             raise InvalidSpec("; ".join(missing) + "; `raychaos doctor` lists what each cluster can do")
         command = spec.abort.command
         if command and shutil.which(command[0]) is None:
             raise InvalidSpec(f"{name}: at abort.command: there is no program {command[0]!r} on this machine")
         return spec
+
+
+def _calibrated(path: Path) -> str:
+    """The override that puts a calibration file's latencies into the specification: the values, not the path."""
+    from chaos.twin_commands import latencies_from
+
+    return f"cluster.latencies={latencies_from(path).model_dump_json()}"
 
 
 @dataclass(frozen=True)
@@ -127,7 +143,7 @@ async def run(
         InvalidSpec: the name is none a cluster can have, or is that of another cluster.
         ClusterError: this machine cannot make a fault of the schedule, or run the cluster.
     """
-    await _refuse_unmakeable(spec)
+    await refuse_unmakeable(spec)
     if name is not None:
         cluster_root(name)  # refuses a bad name before a directory is made
     with live_view() as view, contextlib.ExitStack() as stack:
@@ -136,7 +152,9 @@ async def run(
         view.step(f"expected: {in_words(expected(spec))}")
         cluster, warm = await _obtain(spec.cluster, name, view.step, stack, departure or Departure())
         stays = warm
-        try:
+
+        async def work() -> None:
+            nonlocal stays
             campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view)
             baseline = await campaign.baseline(spec, renew=rebaseline)
             await campaign.run(spec, directory, baseline=baseline)
@@ -146,25 +164,16 @@ async def run(
             if keep and headed and not warm:
                 await cluster.keep()
                 stays = True
-            return conclude(directory, interrupted=False)
-        except asyncio.CancelledError:
-            if not directory.history.exists():
-                raise
-            return conclude(directory, interrupted=True)
-        except BaselineFailed as failed:
-            point_latest(failed.directory)
-            return Finished(failed.directory, failed.results)
-        except (ChaosError, ExceptionGroup):
-            if directory.history.exists():
-                conclude(directory, interrupted=False)
-            raise
+
+        try:
+            return await concluded(work, directory)
         finally:
             if not stays:
                 view.step(f"stopping cluster {cluster.name!r}")
             await to_the_end(cluster.release() if stays else cluster.stop())
 
 
-async def _refuse_unmakeable(spec: RunSpec) -> None:
+async def refuse_unmakeable(spec: RunSpec) -> None:
     """Refuses, before anything starts, faults that the kernel the nodes run on has no form of."""
     kind = spec.cluster.kind
     told = await asyncio.to_thread(unmakeable, kind, spec.schedule, examine_kernel)
@@ -175,6 +184,29 @@ async def _refuse_unmakeable(spec: RunSpec) -> None:
         )
 
 
+async def concluded(work: Callable[[], Awaitable[None]], directory: RunDirectory) -> Finished:
+    """Does what records a run into a directory, and judges what came of it, however it ended.
+
+    Raises:
+        ChaosError: the run could not be done; what was recorded of it is judged all the same.
+        ExceptionGroup: so, of several errors.
+    """
+    try:
+        await work()
+        return conclude(directory, interrupted=False)
+    except asyncio.CancelledError:
+        if not directory.history.exists():
+            raise
+        return conclude(directory, interrupted=True)
+    except BaselineFailed as failed:
+        point_latest(failed.directory)
+        return Finished(failed.directory, failed.results)
+    except (ChaosError, ExceptionGroup):
+        if directory.history.exists():
+            conclude(directory, interrupted=False)
+        raise
+
+
 def conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
     """Judges a recorded run, and writes what is to be read of it."""
     results = judge(History.load(directory.history))
@@ -183,13 +215,13 @@ def conclude(directory: RunDirectory, *, interrupted: bool) -> Finished:
     return Finished(directory, results, interrupted)
 
 
-async def up(wish: Wish, catalogue: Catalogue, *, name: str, departure: Departure) -> str:
+async def up(wish: SpecWish, catalogue: Catalogue, *, name: str, departure: Departure) -> str:
     """Starts a cluster that stays, and tells how to use it."""
     spec = wish.resolve(catalogue).cluster.model_copy(update={"dashboard": True})
     cluster_root(name)  # refuses a bad name before anything else
     if spec.kind == TWIN:
         raise InvalidSpec("the twin lives as long as its run, and cannot be kept: use --cluster local or compose")
-    with live_view() as view, _alone(name):
+    with live_view() as view, alone(name):
         cluster = CLUSTERS[spec.kind](name, spec, on_step=view.step)
         departure.prepare(partial(cluster.abandon, limit_s=LEAVE_LIMIT_S))
         await cluster.start()
@@ -215,7 +247,7 @@ async def down(names: list[str], *, everything: bool) -> str:
     for name in wanted:
         if name not in known:
             raise InvalidSpec(f"no cluster {name!r}; there are: {', '.join(known) or 'none'}")
-        with _alone(name):
+        with alone(name):
             await _existing(name).stop()
         told.append(f"{name}: ended")
     return "\n".join(told)
@@ -275,7 +307,7 @@ async def heal() -> Healing:
     failures: list[str] = []
     for name in cluster_names():
         try:
-            with _alone(name):
+            with alone(name):
                 healed = await _heal_cluster(name)
         except ChaosError as error:
             told.append(f"{name}: left alone: {error}")
@@ -381,7 +413,7 @@ async def _find(
             if warm is not None:
                 return warm, True
     else:
-        stack.enter_context(_alone(name))
+        stack.enter_context(alone(name))
         if name in cluster_names():
             cluster = _existing(name, on_step=on_step)
             if not _fits(cluster, spec):
@@ -394,7 +426,7 @@ async def _find(
             return cluster, True
     fresh_name = name or f"run-{secrets.token_hex(3)}"
     if name is None:
-        stack.enter_context(_alone(fresh_name))
+        stack.enter_context(alone(fresh_name))
     return CLUSTERS[spec.kind](fresh_name, spec, on_step=on_step), False
 
 
@@ -405,7 +437,7 @@ async def _warm(name: str, spec: ClusterSpec, on_step: Step, stack: contextlib.E
         if not (_fits(cluster, spec) and cluster.kept() and cluster.answers()):
             return None
         with contextlib.ExitStack() as held:
-            held.enter_context(_alone(name))
+            held.enter_context(alone(name))
             on_step(f"using warm cluster {name!r}")
             await cluster.attach()
             stack.push(held.pop_all())
@@ -441,7 +473,7 @@ async def _heal_unreadable(directory: CloudDirectory, error: ClusterError) -> st
 
 
 @contextlib.contextmanager
-def _alone(name: str) -> Iterator[None]:
+def alone(name: str) -> Iterator[None]:
     """Holds the cluster of a name, there or yet to be, for one command at a time.
 
     Raises:

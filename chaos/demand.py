@@ -1,7 +1,8 @@
 """How many workers a demand asks for: the same packing for the checkers, the diagnosis and the report.
 
 Model of Ray's autoscaler, without its scores: waiting tasks and placement groups go onto what is free on the nodes
-there are, `request_resources` onto their totals, the rest onto new nodes of types that hold it, within the limits.
+there are, `request_resources` onto their totals, the rest onto new nodes of types that hold it, within the limits. A
+placement group that they cannot hold as a whole gets nothing.
 """
 
 from __future__ import annotations
@@ -59,23 +60,26 @@ def wanted(sample: ClusterSampled, cluster: ClusterSpec) -> Wanted:
     grown = _Growth(cluster, Counter(node.node_type for node in workers))
     grown.fill_minimum()
     totals, free = [dict(node.total) for node in nodes], [dict(node.available) for node in nodes]
-    waiting = sorted((d for d in sample.demands if d.count > 0), key=_size, reverse=True)
-    standing = [d for d in waiting if d.source == "request_resources"]
-    queued = [d for d in waiting if d.source != "request_resources"]
-    rest = [(d, _place(d.shape, d.count, totals)) for d in standing] + [
-        (d, _place(d.shape, d.count, free)) for d in queued
-    ]
     unfit, capped, most = [], 0, grown.started
-    for demand, left in rest:
+    for demand in sorted((d for d in sample.demands if d.count > 0), key=_in_turn):
+        together = demand.source == "placement_group"
+        there = totals if demand.source == "request_resources" else free
+        before = _copied(there) if together else there
+        open_to_it = [room for room, node in zip(there, nodes, strict=True) if node.node not in demand.not_on]
+        left = _place(demand.shape, demand.count, open_to_it, apart=demand.apart)
         if not left:
             continue
         holds = [kind.holds(demand.shape) for kind in cluster.node_types.values() if kind.max_workers > 0]
         fitting = [count for count in holds if count > 0]
-        if not fitting:
+        over = left
+        if fitting:
+            most += left if together else math.ceil(left / min(fitting))
+            over = grown.hold(demand, left)
+            capped += over
+        else:
             unfit.append(demand.model_copy(update={"count": left}))
-            continue
-        most += left if demand.source == "placement_group" else math.ceil(left / min(fitting))
-        capped += grown.hold(demand.shape, left, standing=demand.source == "request_resources")
+        if over and together:
+            free = before
     return Wanted(least=grown.started, most=min(most, grown.room + grown.started), unfit=tuple(unfit), capped=capped)
 
 
@@ -102,7 +106,7 @@ def needless(sample: ClusterSampled, cluster: ClusterSpec, *, idle_longer_by_s: 
     """
     left = sorted(live_workers(sample), key=lambda node: -node.idle_s)
     keeping = [
-        _Keeping(demand.shape, demand.count, standing)
+        _Keeping(demand.shape, demand.count, standing, demand.not_on)
         for demand in sample.demands
         if (standing := demand.source == "request_resources") or cluster.autoscaler == "v2"
     ]
@@ -130,6 +134,7 @@ class _Keeping:
     shape: Resources
     count: int
     standing: bool
+    not_on: tuple[str, ...]
 
 
 @dataclass
@@ -154,11 +159,19 @@ class _Growth:
             while self.counts[name] < kind.min_workers and self._start(name):
                 pass
 
-    def hold(self, shape: Resources, count: int, *, standing: bool) -> int:
-        """Places bundles on new nodes, starting more where needed; returns how many the limits leave out."""
-        left = _place(shape, count, self.totals if standing else self.free)
-        while left and (name := self._best(shape)) is not None and self._start(name):
-            left = _place(shape, left, self.totals if standing else self.free)
+    def hold(self, demand: Demand, count: int) -> int:
+        """Places so many of its bundles on new nodes, started where needed; returns how many the limits leave out.
+
+        Where they leave out any of a placement group's, none is placed.
+        """
+        before = Counter(self.counts), self.started, _copied(self.totals), _copied(self.free)
+        rooms = self.totals if demand.source == "request_resources" else self.free
+        left = _place(demand.shape, count, rooms, apart=demand.apart)
+        while left and (name := self._best(demand.shape)) is not None and self._start(name):
+            left = _place(demand.shape, left, rooms[-1:], apart=demand.apart)
+        if left and demand.source == "placement_group":
+            self.counts, self.started, self.totals, self.free = before
+            return count
         return left
 
     def _best(self, shape: Resources) -> str | None:
@@ -184,24 +197,30 @@ def _keeps(keeping: list[_Keeping], node: NodeView) -> bool:
     """Whether a bundle not yet spoken for fits the node; it is spoken for then."""
     for bundles in keeping:
         room = node.total if bundles.standing else node.available
-        if bundles.count and not _place(bundles.shape, 1, [dict(room)]):
+        if bundles.count and node.node not in bundles.not_on and not _place(bundles.shape, 1, [dict(room)]):
             bundles.count -= 1
             return True
     return False
 
 
-def _size(demand: Demand) -> float:
-    return sum(demand.shape.values())
+def _in_turn(demand: Demand) -> tuple[int, bool, float]:
+    """The order in which Ray's scheduler takes what waits; of one kind, what is harder to place comes first."""
+    kinds = ("request_resources", "placement_group", "task")
+    return kinds.index(demand.source), not demand.apart, -sum(demand.shape.values())
 
 
-def _place(shape: Resources, count: int, bins: list[Resources]) -> int:
-    """Puts bundles into the bins, first fit; returns how many are left over."""
+def _copied(rooms: list[Resources]) -> list[Resources]:
+    return [dict(room) for room in rooms]
+
+
+def _place(shape: Resources, count: int, bins: list[Resources], *, apart: bool = False) -> int:
+    """Puts bundles into the bins, first fit, at most one into each if `apart`; returns how many are left over."""
     asked = {name: amount for name, amount in shape.items() if amount > 0}
     if not asked:
         return 0
     for room in bins:
         fits = min(math.floor(room.get(name, 0.0) / amount + _TINY) for name, amount in asked.items())
-        placed = max(0, min(count, fits))
+        placed = max(0, min(count, fits, 1 if apart else count))
         if placed:
             for name, amount in asked.items():
                 room[name] -= placed * amount

@@ -27,5 +27,9 @@ class ClusterError(ChaosError):
     """The machine or the cluster cannot do what was asked: no engine, no room, a head that dies at start."""
 
 
+class ClusterUnavailable(ClusterError):
+    """This machine cannot run the cluster at all: nothing has been run on it."""
+
+
 class InjectionError(ChaosError):
     """A fault could not be injected, probed or healed."""

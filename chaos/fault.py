@@ -9,11 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from chaos.cluster import Cluster, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
-from chaos.events import CloudAnsweredWrong, Outcome, RunOpened
+from chaos.events import CloudAnsweredWrong, FaultInjected, GcsAnsweredWrong, Outcome, RunOpened
 from chaos.history import History
 from chaos.value import Value
 
@@ -36,6 +36,32 @@ Mainstay: TypeAlias = Literal["head", "driver"]
 
 Readings: TypeAlias = Mapping[tuple[str, ...], float]
 """What was measured, each number by the nodes it is of, in the unit the fault says."""
+
+
+@dataclass(frozen=True)
+class Others:
+    """Effects of other injections that are in force, and the injections that have been made.
+
+    One of which the history says nothing yet may be on any node, and of any fault.
+    """
+
+    effects: frozenset[str] = frozenset()
+    made: tuple[FaultInjected, ...] = ()
+
+    def explain(self, *nodes: str, fault: str = "") -> bool:
+        """Whether one of them may be why harm still shows: on any of these nodes, of this fault, where they are given.
+
+        One without victims (on launches, or the Cloud's answers) is on no node.
+        """
+        return any(self._may(effect_id, nodes, fault) for effect_id in self.effects)
+
+    def _may(self, effect_id: str, nodes: tuple[str, ...], fault: str) -> bool:
+        for event in self.made:
+            if effect_id == event.effect_id or effect_id.startswith(f"{event.effect_id}."):
+                victim = effect_id.removeprefix(event.effect_id).removeprefix(".")
+                hit = {victim} if victim else set(event.victims)
+                return fault in ("", event.fault) and (not nodes or not hit.isdisjoint(nodes))
+        return True
 
 
 @dataclass(frozen=True)
@@ -69,20 +95,24 @@ class Site:
         return f"{run.seed}/{self.effect_id.removeprefix(f'{run.run_id}.')}"
 
     def answered_wrong(self, how: str) -> int:
-        """How often the Cloud really answered Ray so under this injection's effects."""
-        events = self.history.of(CloudAnsweredWrong, since_s=self.injected_s)
-        return sum(event.count for _, event in events if event.how == how and event.effect in self.effect_ids)
+        """How often the Cloud, or the GCS, really answered Ray so under this injection's effects."""
+        events: list[CloudAnsweredWrong | GcsAnsweredWrong] = [
+            *(event for _, event in self.history.of(CloudAnsweredWrong, since_s=self.injected_s)),
+            *(event for _, event in self.history.of(GcsAnsweredWrong, since_s=self.injected_s)),
+        ]
+        return sum(event.count for event in events if event.how == how and event.effect in self.effect_ids)
 
     def effect_for(self, victim: str) -> str:
         """The id of the lasting effect on one victim."""
         return f"{self.effect_id}.{victim}"
 
-    async def active(self) -> tuple[bool, bool]:
-        """Whether an effect of this injection is in force, and whether one of another is."""
+    async def active(self) -> tuple[bool, Others]:
+        """Whether an effect of this injection is in force, and which of others are."""
         assert isinstance(self.cluster, UndoesEffects)
         active = set(await self.cluster.active_effects())
         ours = set(self.effect_ids)
-        return bool(active & ours), bool(active - ours)
+        made = tuple(event for _, event in self.history.of(FaultInjected))
+        return bool(active & ours), Others(frozenset(active - ours), made)
 
 
 class Fault(Value, ABC):
@@ -107,6 +137,14 @@ class Fault(Value, ABC):
     measure_within_s: ClassVar[float] = 2.0
     fatal_to: ClassVar[tuple[Mainstay, ...]] = ()
 
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Fields that were drawn each by itself, made to agree with one another; for one whose fields depend on others.
+
+        What comes of it must be valid, whatever was drawn within the fields' own bounds.
+        """
+        return drawn
+
     def hits(self, selected: str | None) -> frozenset[Mainstay]:
         """Which mainstays it hits where its target selects that; None for a fault without a target."""
         if self.acts_on == "driver":
@@ -118,6 +156,13 @@ class Fault(Value, ABC):
     def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:  # noqa: ARG002 -- most faults always can
         """Why no cluster of this specification can have it, on what its target selects; empty where one can."""
         return ""
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Has made ready, before the load begins, what takes long and harms nothing; what fails here is done later.
+
+        Raises:
+            ChaosError: the cluster refused or did not answer.
+        """
 
     async def measure_before(self, site: Site) -> Readings:
         """Measures what the harm is to change, right before it; the probes find it in `site.before`.

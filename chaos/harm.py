@@ -258,6 +258,19 @@ class Outage(Value):
     stream: str = ""
 
 
+class PatchConflict(Value):
+    """The first `patches` changes of a RayCluster that Ray asks for are answered with a conflict; without it, all."""
+
+    kind: Literal["patch_conflict"] = "patch_conflict"
+    patches: int | None = Field(default=None, ge=1)
+
+
+class EndedOperator(Value):
+    """Nobody keeps a RayCluster's pods as it says; who then does knows only what the API tells."""
+
+    kind: Literal["ended_operator"] = "ended_operator"
+
+
 class ConfigChange(Value):
     """What the autoscaler's configuration says of one node type or, without one, of the cluster; None: as it was.
 
@@ -284,10 +297,33 @@ class RpcFault(Value):
     max_delay_ms: int = Field(default=0, ge=0)
 
 
+class LaggedViews(Value):
+    """Ray's autoscaler is shown what nodes hold, and the tasks that wait, as they were `age_s` ago."""
+
+    kind: Literal["lagged_views"] = "lagged_views"
+    age_s: float = Field(gt=0.0)
+
+
+class OmittedView(Value):
+    """A node is missing from the first `answers` states of the cluster that Ray's autoscaler is shown, or from all."""
+
+    kind: Literal["omitted_view"] = "omitted_view"
+    answers: int | None = Field(default=None, ge=1)
+
+
+class RefusedDrains(Value):
+    """Nodes that are to end as idle refuse to, be they idle or not: the first `count` times, or always."""
+
+    kind: Literal["refused_drains"] = "refused_drains"
+    count: int | None = Field(default=None, ge=1)
+
+
 ProcessHarm: TypeAlias = StoppedProcesses | EndedProcess | EndingNode
 ResourceHarm: TypeAlias = CpuThrottle | MemoryPressure | FileLimit | StoreFill | DiskFill | DiskThrottle | ClockSkew
 NodeHarm: TypeAlias = FrozenNode | NetworkShape | DeviceFault | ProcessHarm | ResourceHarm
 LaunchHarm: TypeAlias = LaunchFault | CapacityLimit | PartialLaunch | LostReply | DuplicatedLaunch | LateRay
 AnswerHarm: TypeAlias = TerminationFault | Omission | StaleListing | Outage
-CloudHarm: TypeAlias = LaunchHarm | AnswerHarm | ConfigChange | RpcFault
+ViewHarm: TypeAlias = LaggedViews | OmittedView | RefusedDrains
+KubeRayHarm: TypeAlias = PatchConflict | EndedOperator
+CloudHarm: TypeAlias = LaunchHarm | AnswerHarm | ConfigChange | RpcFault | ViewHarm | KubeRayHarm
 Harm: TypeAlias = Annotated[NodeHarm | CloudHarm, Field(discriminator="kind")]

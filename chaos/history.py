@@ -7,11 +7,12 @@ run began), `wall_s` (Unix time), then the event's own fields.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,6 +25,7 @@ FORMAT = 1
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _SYNCED = (RunOpened, FaultInjected, FaultHealed, RunSealed)
 _ENVELOPE = ("seq", "t_s", "wall_s")
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
 
 E = TypeVar("E", bound=Value)
 
@@ -39,7 +41,7 @@ class Record(Value):
     def to_line(self) -> str:
         """The record as one line of JSON."""
         envelope = {"seq": self.seq, "t_s": round(self.t_s, 6), "wall_s": round(self.wall_s, 6)}
-        return json.dumps(envelope | self.event.model_dump(mode="json"), separators=(",", ":"))
+        return _TO_JSON(envelope | self.event.model_dump(mode="json"))
 
     @staticmethod
     def from_line(line: str) -> Record:
@@ -60,6 +62,8 @@ class History:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._records = list(records)
+        self._by_class: dict[type, list[Record]] = {}
+        self._sorted = 0
 
     def __len__(self) -> int:
         return len(self._records)
@@ -72,15 +76,24 @@ class History:
 
     def of(self, kind: type[E], *, since_s: float = float("-inf")) -> list[tuple[Record, E]]:
         """All events of one class from `since_s` on, each with its record."""
-        return [(r, r.event) for r in self._records if isinstance(r.event, kind) and r.t_s >= since_s]
+        return [(r, cast(E, r.event)) for r in self._all(kind) if r.t_s >= since_s]
 
     def first(self, kind: type[E]) -> tuple[Record, E] | None:
         """The first event of a class, or None."""
-        return next(((r, r.event) for r in self._records if isinstance(r.event, kind)), None)
+        return next(((r, cast(E, r.event)) for r in self._all(kind)), None)
 
     def last(self, kind: type[E]) -> tuple[Record, E] | None:
         """The last event of a class, or None."""
-        return next(((r, r.event) for r in reversed(self._records) if isinstance(r.event, kind)), None)
+        found = self._all(kind)
+        return (found[-1], cast(E, found[-1].event)) if found else None
+
+    def _all(self, kind: type[E]) -> list[Record]:
+        """The records of one class in order, without looking at all of them again each time."""
+        for record in self._records[self._sorted :]:
+            self._by_class.setdefault(type(record.event), []).append(record)
+        self._sorted = len(self._records)
+        found = [records for one, records in self._by_class.items() if issubclass(one, kind)]
+        return found[0] if len(found) == 1 else sorted(itertools.chain(*found), key=lambda record: record.seq)
 
     @property
     def end_s(self) -> float:

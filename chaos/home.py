@@ -1,4 +1,4 @@
-"""Where raychaos keeps clusters, baselines and wheels between commands."""
+"""Where raychaos keeps clusters, baselines, wheels and releases of Ray between commands."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, runtime_checkable
 
@@ -67,11 +68,11 @@ class Job:
         self._recorder = recorder
         self._clock: Clock = recorder.clock
         self._log_path = log
-        self._data, self._data_on_nodes = cluster.data_directory(run_id)
+        self.data, self._data_on_nodes = cluster.data_directory(run_id)
         self._process: Process | None = None
         self._logged = 0
         self._tail: list[str] = []
-        self._operations = _Operations(self._data / "ops", recorder)
+        self._operations = _Operations(self.data / "ops", recorder)
         self.finished: WorkloadFinished | None = None
 
     async def run(self) -> None:
@@ -154,7 +155,7 @@ class Job:
 
     async def _start(self, module: str, arguments: tuple[str, ...], *, part: Literal["driver", "oracle"]) -> Process:
         if isinstance(self._cluster, PlaysWorkloads):
-            return self._cluster.play(self._workload, part, data=self._data)
+            return self._cluster.play(self._workload, part, data=self.data)
         return await self._cluster.execute(
             module,
             (*arguments, "--params", self._workload.model_dump_json()),
@@ -192,7 +193,7 @@ class Job:
             always = self._clock.now_s() - last_s >= PROGRESS_EVERY_S
             if self._progress(always=always):
                 last_s = self._clock.now_s()
-            await self._clock.sleep(POLL_S)
+            await self._clock.pause(POLL_S)
 
     def _progress(self, *, always: bool) -> bool:
         grown = self._operations.read()
@@ -233,10 +234,19 @@ class _Operations:
                 self._names[event.instance] = event.node
             self._place += 1
         before = len(self._done)
-        lines = [line for path in sorted(self._directory.glob("*.jsonl")) for line in self._new_lines(path)]
+        lines = [line for path in self._grown() for line in self._new_lines(path)]
         for line in sorted(lines, key=lambda line: float(line["monotonic_s"])):
             self._take(line)
         return len(self._done) > before
+
+    def _grown(self) -> list[Path]:
+        """The logs that hold more than was read of them."""
+        try:
+            with os.scandir(self._directory) as entries:
+                logs = [(Path(entry.path), entry.stat()) for entry in entries if entry.name.endswith(".jsonl")]
+        except FileNotFoundError:  # nothing has been logged yet
+            return []
+        return sorted(path for path, status in logs if status.st_size > self._positions.get(path, 0))
 
     def _new_lines(self, path: Path) -> list[dict[str, Any]]:
         with path.open("rb") as file:

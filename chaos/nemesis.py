@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import random
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from chaos.blast_radius import NO_WORKERS, BlastRadius, workers_down, workers_joined
 from chaos.clock import Clock
@@ -19,6 +20,7 @@ from chaos.events import (
     FaultInjected,
     FaultProbed,
     FaultSkipped,
+    NodeTerminating,
     WorkloadProgressed,
     WorkloadStarted,
 )
@@ -27,8 +29,14 @@ from chaos.finish import to_the_end
 from chaos.history import Record, Recorder
 from chaos.schedule import Anchor, Injection, Schedule
 
+T = TypeVar("T")
+
 PROBE_EVERY_S = 0.25
+_PROBE_WITHIN_S = 1.0
 HEAL_PROOF_LIMIT_S = 10.0
+PREPARE_LIMIT_S = 5.0
+# A container or process has ended a moment before the Cloud's list of instances says so.
+LISTED_WITHIN_S = 2.0
 LEASE_MARGIN_S = 15.0
 _SHARE = 100.0
 
@@ -53,6 +61,7 @@ class Nemesis:
         run_id: str,
         seed: int,
         blast_radius: BlastRadius = BlastRadius(),  # noqa: B008 -- a frozen value
+        open_ended: bool = False,
     ) -> None:
         self._schedule = schedule
         self._cluster = cluster
@@ -61,10 +70,21 @@ class Nemesis:
         self._run_id = run_id
         self._seed = seed
         self._blast_radius = blast_radius
+        # With an open end, injections may be added as long as the load goes on.
+        self._open_ended = open_ended
+        self._tasks: list[asyncio.Task[None]] = []
+        self._healing: dict[str, asyncio.Event] = {}
         # Victims of injections being made, which the history does not know yet.
         self._claimed: dict[str, tuple[str, ...]] = {}
         self._ending = asyncio.Event()
         self._probing: list[asyncio.Task[None]] = []
+
+    async def prepare(self) -> None:
+        """Has everything made ready that can be, within a limit: what is not then takes its time at the injection."""
+        each = {type(injection.fault): injection.fault for injection in self._schedule.injections}
+        waiting = asyncio.gather(*(fault.prepare(self._cluster) for fault in each.values()), return_exceptions=True)
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(waiting, PREPARE_LIMIT_S)
 
     async def run(self) -> None:
         """Carries out every injection; returns when the last is healed and probed, soon after `finish` was called.
@@ -72,13 +92,16 @@ class Nemesis:
         Raises:
             ExceptionGroup: healing failed; every other injection was healed all the same.
         """
-        tasks = [asyncio.create_task(self._carry_out(injection)) for injection in self._schedule.injections]
+        for injection in self._schedule.injections:
+            self.add(injection)
         try:
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            if self._open_ended:
+                await self._ending.wait()
+            results = await asyncio.gather(*self._tasks, return_exceptions=True)
         except asyncio.CancelledError:
-            for task in tasks:
+            for task in self._tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
+            results = await asyncio.gather(*self._tasks, return_exceptions=True)
             _raise_all(results)
             raise
         finally:
@@ -87,6 +110,15 @@ class Nemesis:
             await asyncio.gather(*self._probing, return_exceptions=True)
         _raise_all(results)
 
+    def add(self, injection: Injection) -> None:
+        """One injection more, from now on."""
+        self._healing[injection.id] = asyncio.Event()
+        self._tasks.append(asyncio.create_task(self._carry_out(injection)))
+
+    def heal(self, injection: str) -> None:
+        """Heals what lasts of an injection now, and not when its duration is over."""
+        self._healing[injection].set()
+
     def finish(self) -> None:
         """The load is over: what has not been triggered will not be, what is in force is healed now."""
         self._ending.set()
@@ -94,11 +126,14 @@ class Nemesis:
     # -- one injection --------------------------------------------------------------------------------------
 
     async def _carry_out(self, injection: Injection) -> None:
-        due_s = await self._due(injection)
-        if due_s is None:
+        due = await self._due(injection)
+        if due is None:
             self._skip(injection, "not_triggered", "the load ended before its trigger")
             return
-        self._recorder.append(FaultDue(injection=injection.id, fault=injection.fault.name, due_s=due_s))
+        due_s, by_time = due
+        self._recorder.append(
+            FaultDue(injection=injection.id, fault=injection.fault.name, due_s=due_s, by_time=by_time)
+        )
         try:
             struck = await self._strike(injection, due_s)
         finally:
@@ -121,10 +156,11 @@ class Nemesis:
         try:
             await fault.inject(site)
         except ChaosError as error:
+            failed_s = self._clock.now_s()
             try:
-                await self._give_up(injection, site.victims, error)
-            finally:
                 await self._heal_after(error, injection, site)
+            finally:
+                await self._give_up(injection, site.victims, error, failed_s)
             return None
         except BaseException as error:
             await self._heal_after(error, injection, site)
@@ -146,9 +182,13 @@ class Nemesis:
         return site, heal_due_s
 
     async def _hold_then_heal(self, injection: Injection, site: Site, heal_due_s: float) -> None:
+        over = asyncio.create_task(self._healing[injection.id].wait())
+        sleeping = asyncio.create_task(self._sleep_until(heal_due_s))
         try:
-            await self._sleep_until(heal_due_s)
+            await asyncio.wait({over, sleeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            over.cancel()
+            sleeping.cancel()
             due_s = min(heal_due_s, self._clock.now_s())
             await to_the_end(self._heal_and_prove(injection, site, due_s))
 
@@ -199,7 +239,9 @@ class Nemesis:
             in_time = self._clock.now_s() < limit_s
             if seen.outcome == "took_effect" or not in_time or self._over(fault.acts_on, heal_due_s):
                 break
-            await self._clock.sleep(PROBE_EVERY_S)
+            await self._clock.pause(
+                PROBE_EVERY_S, within_s=max(0.0, min(_PROBE_WITHIN_S, limit_s - self._clock.now_s()))
+            )
         self._recorder.append(
             FaultProbed(
                 injection=injection.id,
@@ -220,12 +262,30 @@ class Nemesis:
 
     # -- when and whom --------------------------------------------------------------------------------------
 
-    async def _due(self, injection: Injection) -> float | None:
-        event_s = await self._or_ending(self._started() if injection.on is None else self._anchored(injection.on))
-        if event_s is None:
+    async def _due(self, injection: Injection) -> tuple[float, bool] | None:
+        """When it is due, once that has come, and whether by time for want of its event; None where the load ended."""
+        due = await self._or_ending(self._trigger(injection))
+        if due is None:
             return None
-        due_s = event_s + (injection.after_s if injection.at_s is None else injection.at_s)
-        return due_s if await self._sleep_until(due_s) else None
+        return due if await self._sleep_until(due[0]) else None
+
+    async def _trigger(self, injection: Injection) -> tuple[float, bool]:
+        if injection.on is None:
+            return await self._started() + (injection.at_s or 0.0), False
+        anchored = asyncio.create_task(self._anchored(injection.on))
+        try:
+            if injection.or_at_s is not None:
+                latest_s = await self._started() + injection.or_at_s
+                sleeping = asyncio.create_task(self._clock.sleep(latest_s - self._clock.now_s()))
+                try:
+                    await asyncio.wait({anchored, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    sleeping.cancel()
+                if not anchored.done():
+                    return latest_s, True
+            return await anchored + injection.after_s, False
+        finally:
+            anchored.cancel()
 
     async def _started(self) -> float:
         place = 0
@@ -250,7 +310,7 @@ class Nemesis:
                 if met == anchor.nth:
                     return record.t_s
 
-    async def _or_ending(self, waiting_for: Coroutine[Any, Any, float]) -> float | None:
+    async def _or_ending(self, waiting_for: Coroutine[Any, Any, T]) -> T | None:
         waiting = asyncio.create_task(waiting_for)
         ending = asyncio.create_task(self._ending.wait())
         try:
@@ -294,7 +354,7 @@ class Nemesis:
             )
             before = await self._measured(injection, site)
         except ChaosError as error:
-            await self._give_up(injection, victims or (), error)
+            await self._give_up(injection, victims or (), error, self._clock.now_s())
             return None
         return replace(site, before=before, injected_s=self._clock.now_s())
 
@@ -328,17 +388,39 @@ class Nemesis:
             f"what {fault.name} compares with was not measured within {fault.measure_within_s:g} s, so nothing was done"
         )
 
-    async def _give_up(self, injection: Injection, victims: tuple[str, ...], error: ChaosError) -> None:
-        """Records an injection that failed: for want of a target where no victim is there any more."""
-        gone = bool(victims) and victims != ("driver",)  # which is no node: that it ended, no list of nodes can tell
-        if gone:
+    async def _give_up(
+        self, injection: Injection, victims: tuple[str, ...], error: ChaosError, failed_s: float
+    ) -> None:
+        """Records an injection that failed: for want of a target where no victim was there any more."""
+        self._claimed.pop(injection.id, None)
+        gone = False
+        try:
+            # The driver is no node: that it ended, no list of nodes can tell.
+            gone = bool(victims) and victims != ("driver",) and await self._were_gone(victims, failed_s)
+        finally:  # cancelled meanwhile, it has failed all the same
+            told = f"{', '.join(victims)} went away before it could be hit: {error}" if gone else str(error)
+            self._skip(injection, "no_target" if gone else "failed", told)
+
+    async def _were_gone(self, victims: tuple[str, ...], failed_s: float) -> bool:
+        """Whether no victim was there any more then: a list may be the last to know.
+
+        One that the autoscaler had ended only afterwards was there.
+        """
+        limit_s = self._clock.now_s() + LISTED_WITHIN_S
+        left, there = set(victims), {"running", "paused"}
+        while True:
             try:
-                living = {node.node for node in await self._cluster.nodes() if node.state in ("running", "paused")}
-                gone = living.isdisjoint(victims)
+                listed = {node.node for node in await self._cluster.nodes() if node.state in there}
             except ChaosError:
-                gone = False  # whether they are there is not known, so what is told is the error
-        told = f"{', '.join(victims)} went away before it could be hit: {error}" if gone else str(error)
-        self._skip(injection, "no_target" if gone else "failed", told)
+                return False  # whether they were there is not known, so what is told is the error
+            asked = self._recorder.of(NodeTerminating, since_s=failed_s)
+            left &= listed | {event.node for record, event in asked if record.t_s > failed_s}
+            if not left:
+                return True
+            if self._clock.now_s() >= limit_s:
+                return False
+            there.add("stopping")  # those that were so at first are not left
+            await self._clock.sleep(PROBE_EVERY_S)
 
     async def _victims(self, injection: Injection) -> tuple[str, ...] | None:
         target = injection.target

@@ -197,10 +197,11 @@ class ShareFault(PathFault, ABC):
             return Effect(outcome="took_effect", detail="still in force")
         samples = await self.sample_all(site, site.before)
         left = {path: self._percent(seen) - site.before[path] for path, seen in samples.items()}
-        worst = max(left.items(), key=lambda item: item[1], default=None)
-        if worst is not None and worst[1] > self.percent / 2 and not others:
-            return self._saw("took_effect", f"{named(worst[0])} is still hit", worst[1])
-        return self._saw("no_effect", "undone", worst[1] if worst else None)
+        hit = {path: added for path, added in left.items() if added > self.percent / 2 and not others.explain(*path)}
+        if hit:
+            path, added = max(hit.items(), key=lambda item: item[1])
+            return self._saw("took_effect", f"{named(path)} is still hit", added)
+        return self._saw("no_effect", "undone", max(left.values(), default=None))
 
     def _percent(self, sample: PathSample) -> float:
         return 100.0 * self.changed(sample) / max(1, self.seen_of(sample))

@@ -48,7 +48,8 @@ class Run:
     """Executes one specification on a started cluster and leaves a sealed history in its directory.
 
     `watch_s` says how long after the load's end the cluster must be watched for a verdict on its scaling down; `ask`
-    runs the command of the spec's abort conditions. Its `run_id` is the directory's, unless given.
+    runs the command of the spec's abort conditions. Its `run_id` is the directory's, unless given. `on_load` is given
+    the nemesis and the job when the load begins; with it, injections may be added as long as that lasts.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Run:
         baseline: BaselineKnown | None = None,
         watch_s: Callable[[History], float | None] = lambda _: None,
         listener: Callable[[Record], None] = lambda _: None,
+        on_load: Callable[[Nemesis, Job], None] | None = None,
     ) -> None:
         self._spec = spec
         self._cluster = cluster
@@ -80,7 +82,9 @@ class Run:
             run_id=self._run_id,
             seed=spec.seed,
             blast_radius=spec.blast_radius,
+            open_ended=on_load is not None,
         )
+        self._on_load = on_load
         self._job: Job | None = None
 
     def now_s(self) -> float:
@@ -170,9 +174,12 @@ class Run:
             run_id=self._run_id,
             log=self._directory.logs / "driver.log",
         )
+        await self._nemesis.prepare()
         recorder.append(PhaseBegan(phase="workload"))
         nemesis = asyncio.create_task(self._nemesis.run())
         job = asyncio.create_task(self._job.run())
+        if self._on_load is not None:
+            self._on_load(self._nemesis, self._job)
         reason: Reason = "complete"
         try:
             await self._until_over(job, nemesis)
@@ -263,13 +270,14 @@ class Run:
         else:
             limit_s = max(0.0, ended[0].t_s + watch_s - idle.t_s) + _HANDOVER_S
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(recorder.until(self._at_minimum), limit_s)
+            await asyncio.wait_for(recorder.until(lambda history: self._at_minimum(history, since=idle.seq)), limit_s)
 
-    def _at_minimum(self, history: History) -> bool:
-        record = history[len(history) - 1]
-        sample = record.event
-        if not isinstance(sample, ClusterSampled) or not sample.reachable:
+    def _at_minimum(self, history: History, *, since: int = -1) -> bool:
+        """Whether the last sample after that record says so; others may have come at the same moment as it."""
+        last = history.last(ClusterSampled)
+        if last is None or last[0].seq <= since or not last[1].reachable:
             return False
+        _, sample = last
         workers = sum(1 for view in sample.nodes if view.node != "head")
         instances = sum(1 for node in sample.cloud if node != "head")
         minimum = self._spec.cluster.min_workers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from chaos.target import Target
 from chaos.value import Value
 
 
+@functools.cache
 def _event_kinds() -> tuple[str, ...]:
     union = Event.__args__[0]
     return tuple(kind.model_fields["kind"].default for kind in union.__args__)
@@ -62,11 +64,15 @@ class Anchor(Value):
 
 
 class Trigger(Value):
-    """When: at `at_s` seconds after the workload started, or `after_s` seconds after an anchor event."""
+    """When: at `at_s` seconds after the workload started, or `after_s` seconds after an anchor event.
+
+    Where that event has not come by `or_at_s` seconds after the workload started, it is then.
+    """
 
     at_s: float | None = Field(default=None, ge=0.0)
     on: Anchor | None = None
     after_s: float = Field(default=0.0, ge=0.0)
+    or_at_s: float | None = Field(default=None, gt=0.0)
 
     @model_validator(mode="after")
     def _one_of(self) -> Trigger:
@@ -74,6 +80,8 @@ class Trigger(Value):
             raise ValueError("give either `at_s` or `on`")
         if self.at_s is not None and self.after_s:
             raise ValueError("`after_s` goes with `on`, not with `at_s`")
+        if self.at_s is not None and self.or_at_s is not None:
+            raise ValueError("`or_at_s` goes with `on`, for an event that may not come; with `at_s` there is none")
         return self
 
 
@@ -200,8 +208,17 @@ class Schedule(Value):
 
     @property
     def hash(self) -> str:
-        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON, every default written out."""
-        whole = [{"name": type(i.fault).name, **i.model_dump(mode="json")} for i in self.injections]
+        """The first 16 hexadecimal digits of the SHA-256 of the canonical JSON, every default written out.
+
+        But for `or_at_s`, which is younger than recorded hashes: it counts where it is given.
+        """
+        whole = [
+            {
+                "name": type(i.fault).name,
+                **i.model_dump(mode="json", exclude={"or_at_s"} if i.or_at_s is None else None),
+            }
+            for i in self.injections
+        ]
         canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

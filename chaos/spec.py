@@ -23,7 +23,7 @@ from chaos.fault import FaultCatalogue
 from chaos.schedule import Misplaced, Schedule
 from chaos.spelling import unknown_name
 from chaos.value import Value
-from chaos.workload import Workload
+from chaos.workload import Workload, too_large
 
 Place = tuple[str | int, ...]
 WorkloadCatalogue = Mapping[str, type[Workload]]
@@ -132,6 +132,8 @@ def _possible(spec: RunSpec) -> None:
             )
     if spec.cluster.worker_limit == 0:
         raise Misplaced(("cluster", "max_workers"), "the cluster may have no workers at all, so the job cannot run")
+    if why := too_large(spec.workload, spec.cluster):
+        raise Misplaced(("workload",), why)
     for place, injection in enumerate(spec.schedule.injections):
         named = [
             injection.target.node_type if injection.target else None,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from chaos.cluster import SignalsProcesses
 from chaos.events import SurvivalExpected
-from chaos.fault import Mainstay
+from chaos.fault import Fault, Mainstay
 from chaos.schedule import Injection, Schedule
 from chaos.spec import RunSpec
 from chaos.workload import ResumableWorkload
@@ -19,7 +20,7 @@ def expected(spec: RunSpec, schedule: Schedule | None = None) -> SurvivalExpecte
     spares = spec.workload.driver_restarts if isinstance(spec.workload, ResumableWorkload) else 0
     lost: list[tuple[Injection, str]] = []
     for injection in injections:
-        ended = injection.mainstays.intersection(injection.fault.fatal_to)
+        ended = fatal(injection.fault, injection.target.select if injection.target else None)
         if ended == {"driver"} and spares:
             spares -= 1
         elif ended:
@@ -33,6 +34,20 @@ def expected(spec: RunSpec, schedule: Schedule | None = None) -> SurvivalExpecte
         fatal=tuple(injection.id for injection, _ in lost),
         reason=f"{first.id} ({first.fault.name}) ends {why}",
     )
+
+
+def fatal(fault: Fault, selected: str | None) -> frozenset[Mainstay]:
+    """The mainstays that a fault ends where its target selects that; None for a fault without a target."""
+    return fault.hits(selected).intersection(fault.fatal_to)
+
+
+def beyond_model(fault: Fault, selected: str | None) -> str:
+    """Why the twin's model has nothing of a fault on that target: of its head there is no end but a new beginning."""
+    hit = fault.hits(selected)
+    ends_head = "head" in hit.intersection(fault.fatal_to)
+    if not hit or fault.restarts_head or (SignalsProcesses in fault.needs and not ends_head):
+        return ""
+    return f"the model's {' and '.join(sorted(hit))} cannot be hit"
 
 
 def in_words(expectation: SurvivalExpected) -> str:

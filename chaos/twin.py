@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from pathlib import Path
 
-from chaos.campaign import BaselineFailed, Campaign
-from chaos.clusters.sim import SimCluster
-from chaos.commands import Finished, conclude, versions
+from chaos.campaign import Campaign
+from chaos.clusters.sim import twin_of
+from chaos.commands import Finished, concluded, versions
 from chaos.errors import InvalidSpec
 from chaos.finish import to_the_end
 from chaos.report.live import live_view
+from chaos.sim.autoscaler import LIMIT_PREFIX
 from chaos.spec import RunSpec
-from chaos.store import create, discard_unused, point_latest
-from chaos.survival import expected, in_words
-from chaos.workload import Workload
+from chaos.store import create, discard_unused
+from chaos.survival import beyond_model, expected, in_words
+from chaos.workload import HasModel
 
 
 async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
@@ -28,25 +28,21 @@ async def run_twin(spec: RunSpec, *, store: Path) -> Finished:
         directory = create(store, spec)
         stack.callback(discard_unused, directory)
         view.step(f"expected: {in_words(expected(spec))}")
-        cluster = SimCluster(spec.name, spec.cluster, seed=spec.seed)
-        try:
+        cluster = twin_of(spec.name, spec.cluster, seed=spec.seed)
+
+        async def work() -> None:
             await cluster.start()
-            campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view, run_id_of=_repeatable_id)
+            campaign = Campaign(cluster, store=store, versions=versions(), view=lambda: view, run_id_of=repeatable_id)
             baseline = await campaign.baseline(spec, renew=True)
             await campaign.run(spec, directory, baseline=baseline)
-            return conclude(directory, interrupted=False)
-        except asyncio.CancelledError:
-            if not directory.history.exists():
-                raise
-            return conclude(directory, interrupted=True)
-        except BaselineFailed as failed:
-            point_latest(failed.directory)
-            return Finished(failed.directory, failed.results)
+
+        try:
+            return await concluded(work, directory)
         finally:
             await to_the_end(cluster.stop())
 
 
-def _repeatable_id(spec: RunSpec) -> str:
+def repeatable_id(spec: RunSpec) -> str:
     """What a run in virtual time is called in its history, which is the same whenever it is run."""
     return f"{spec.name}-{spec.schedule.hash}-{spec.seed}"
 
@@ -59,15 +55,15 @@ def refuse_beyond_model(spec: RunSpec) -> None:
     """
     workload = spec.workload
     beyond = []
-    if type(workload).play is Workload.play:
+    if not isinstance(workload, HasModel):
         beyond.append(f"workload {workload.name} has no model")
-    if spec.cluster.driver_on != "head":
-        beyond.append("the driver runs beside the model: cluster.driver_on must be 'head'")
+    for variable, value in spec.cluster.ray_environment.items():
+        if variable.startswith(LIMIT_PREFIX) and not value.strip().lstrip("-").isdigit():
+            beyond.append(f"cluster.ray_environment: {variable} is {value!r}; Ray reads a whole number there: give one")
     if spec.abort.command:
         beyond.append("abort.command looks at a machine, and the model has none")
     for injection in spec.schedule.injections:
-        if hit := injection.mainstays:
-            what = " and ".join(sorted(hit))
-            beyond.append(f"injection {injection.id}: the model's {what} cannot be hit")
+        if why := beyond_model(injection.fault, injection.target.select if injection.target else None):
+            beyond.append(f"injection {injection.id}: {why}")
     if beyond:
         raise InvalidSpec("; ".join(beyond) + "; use --cluster local or compose")

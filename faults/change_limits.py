@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import ChangesConfiguration, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import ConfigChange
 
@@ -21,9 +23,18 @@ class ChangeLimits(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 
-    min_workers: int | None = Field(default=None, ge=0)
-    max_workers: int | None = Field(default=None, ge=0)
+    min_workers: Annotated[int | None, Drawn(most=2)] = Field(default=None, ge=0)
+    max_workers: Annotated[int | None, Drawn(most=6, milder="more")] = Field(default=None, ge=0)
     node_type: str | None = None
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A minimum only of a node type, and not above its maximum; without either, a maximum of one."""
+        least = drawn["min_workers"] if drawn["node_type"] is not None else None
+        most = 1 if least is None and drawn["max_workers"] is None else drawn["max_workers"]
+        if least is not None and most is not None:
+            least = min(least, most)
+        return {**drawn, "min_workers": least, "max_workers": most}
 
     @model_validator(mode="after")
     def _something_changes(self) -> ChangeLimits:

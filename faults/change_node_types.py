@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import ChangesConfiguration, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import ConfigChange
+
+_RESOURCES = ({"CPU": 2.0, "GPU": 1.0}, {"CPU": 1.0}, {"CPU": 4.0, "GPU": 2.0})
 
 
 class ChangeNodeTypes(Fault):
@@ -23,9 +27,18 @@ class ChangeNodeTypes(Fault):
 
     node_type: str | None = None
     remove: bool = False
-    new_type: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
-    resources: dict[str, float] | None = Field(default=None, min_length=1)
+    new_type: Annotated[str | None, Drawn(among=("added",))] = Field(default=None, pattern=r"^[A-Za-z0-9_.-]+$")
+    resources: Annotated[dict[str, float] | None, Drawn(among=_RESOURCES)] = Field(default=None, min_length=1)
     max_workers: int = Field(default=4, ge=0)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One change: of a type that was drawn, else of a new one."""
+        if drawn["node_type"] is None or drawn["new_type"] is not None:
+            resources = drawn["resources"] or _RESOURCES[0]
+            return {**drawn, "node_type": None, "new_type": "added", "remove": False, "resources": resources}
+        remove = drawn["remove"] or drawn["resources"] is None
+        return {**drawn, "remove": remove, "resources": None if remove else drawn["resources"]}
 
     @model_validator(mode="after")
     def _one_change(self) -> ChangeNodeTypes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,6 +28,13 @@ class CloudOutage(Fault):
     mode: Literal["unreachable", "slow", "failing"] = "unreachable"
     delay_s: float | None = Field(default=None, gt=0.0, le=600.0)
     percent: float | None = Field(default=None, gt=0.0, le=100.0)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What its mode does not take is left out."""
+        mode = drawn["mode"]
+        delay_s = (drawn["delay_s"] or 1.0) if mode == "slow" else None
+        return {**drawn, "delay_s": delay_s, "percent": drawn["percent"] if mode == "failing" else None}
 
     @model_validator(mode="after")
     def _of_its_mode(self) -> CloudOutage:

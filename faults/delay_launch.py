@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -31,6 +32,12 @@ class DelayLaunch(Fault):
     up_to_s: float | None = Field(default=None, gt=0.0, le=3600.0)
     node_type: str | None = None
     count: int | None = Field(default=None, ge=1)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """No delay is drawn below the least."""
+        up_to_s = drawn["up_to_s"]
+        return drawn if up_to_s is None else {**drawn, "up_to_s": max(up_to_s, drawn["delay_s"])}
 
     @model_validator(mode="after")
     def _ordered(self) -> DelayLaunch:

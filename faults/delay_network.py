@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import PathSample
+from chaos.drawn import Drawn
 from chaos.events import Outcome
 from chaos.fault import Effect, Readings, Site
 from chaos.harm import NetworkShape
@@ -34,8 +35,13 @@ class DelayNetwork(PathFault):
     shapes: ClassVar[tuple[str, ...]] = ("delay_ms",)
 
     delay_ms: float = Field(gt=0.0, le=5000.0)
-    jitter_ms: float = Field(default=0.0, ge=0.0)
+    jitter_ms: Annotated[float, Drawn(most=500.0)] = Field(default=0.0, ge=0.0)
     correlation_percent: float = Field(default=0.0, ge=0.0, le=100.0)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Nothing comes early."""
+        return {**drawn, "jitter_ms": min(drawn["jitter_ms"], drawn["delay_ms"])}
 
     @model_validator(mode="after")
     def _never_early(self) -> DelayNetwork:
@@ -80,10 +86,11 @@ class DelayNetwork(PathFault):
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
         rises = await self._rises(site)
-        path, rise = max(rises.items(), key=lambda item: item[1], default=(("", ""), None))
-        if rise is not None and rise > self.delay_ms / 2 and not others:
+        late = {path: rise for path, rise in rises.items() if rise > self.delay_ms / 2 and not others.explain(*path)}
+        if late:
+            path, rise = max(late.items(), key=lambda item: item[1])
             return self._saw("took_effect", f"{named(path)} is still late", rise)
-        return self._saw("no_effect", "undone", rise)
+        return self._saw("no_effect", "undone", max(rises.values(), default=None))
 
     async def _rises(self, site: Site) -> dict[Path, float]:
         """By how much each path takes longer than before."""

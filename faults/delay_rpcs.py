@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import FaultsRpcs, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import NodeStarted
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import RpcFault
@@ -25,8 +27,13 @@ class DelayRpcs(Fault):
     effect_within_s: ClassVar[float] = 60.0
 
     methods: tuple[Method, ...] = Field(default=("*",), min_length=1)
-    min_delay_ms: int = Field(default=0, ge=0)
-    max_delay_ms: int = Field(ge=1, le=60000)
+    min_delay_ms: Annotated[int, Drawn(most=1000)] = Field(default=0, ge=0)
+    max_delay_ms: Annotated[int, Drawn(most=5000)] = Field(ge=1, le=60000)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The least is not above the most."""
+        return {**drawn, "min_delay_ms": min(drawn["min_delay_ms"], drawn["max_delay_ms"])}
 
     @model_validator(mode="after")
     def _ordered(self) -> DelayRpcs:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.cluster_spec import ClusterSpec
 from chaos.events import NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import DuplicatedLaunch
@@ -24,6 +25,10 @@ class DuplicateLaunch(Fault):
 
     node_type: str | None = None
     count: int | None = Field(default=None, ge=1)
+
+    def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:  # noqa: ARG002
+        """An operator counts what there is before it creates another pod."""
+        return "KubeRay's operator creates no pod twice" if cluster.on_kuberay else ""
 
     async def inject(self, site: Site) -> None:
         """Tells the Cloud to launch twice."""

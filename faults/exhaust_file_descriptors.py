@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import LimitsFiles, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import FileLimit
@@ -29,7 +30,7 @@ class ExhaustFileDescriptors(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 5.0
 
-    spare: int = Field(default=4, ge=0, le=10_000)
+    spare: Annotated[int, Drawn(most=64, milder="more")] = Field(default=4, ge=0, le=10_000)
 
     async def measure_before(self, site: Site) -> Readings:
         """How many files each victim's raylet may open."""
@@ -71,7 +72,7 @@ class ExhaustFileDescriptors(Fault):
         for victim in site.victims:
             limit, _ = await self._raylet(site, victim)
             lowered = limit is not None and limit < site.before.get((victim,), 0.0)
-            if ours or (lowered and not others):
+            if ours or (lowered and not others.explain(victim, fault=self.name)):
                 return self._saw("took_effect", f"{victim}'s raylet may open {limit} files only")
         return self._saw("no_effect", "the limits are what they were")
 

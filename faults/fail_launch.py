@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed
+from chaos.cluster_spec import ClusterSpec
+from chaos.events import AutoscalerLogged, ClusterSampled, NodeLaunchFailed, RunOpened
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LaunchFault
 
@@ -59,10 +60,20 @@ class FailLaunch(Fault):
 
 
 def noticed(site: Site) -> bool:
-    """Whether Ray's autoscaler said that a launch failed: in its log, or in the failures it reports to the GCS."""
+    """Whether Ray's autoscaler said that a launch failed: in its log, or in the failures it reports to the GCS.
+
+    On KubeRay also, whether it says that it waits for one: of a pod without room or quota it is told nothing more.
+    """
     logged = any(
         event.about == "launch_failed" or "ALLOCATION_FAILED" in event.text
         for _, event in site.history.of(AutoscalerLogged, since_s=site.injected_s)
     )
-    reported = any(event.autoscaler_failed for _, event in site.history.of(ClusterSampled, since_s=site.injected_s))
-    return logged or reported
+    samples = [event for _, event in site.history.of(ClusterSampled, since_s=site.injected_s)]
+    reported = any(event.autoscaler_failed for event in samples)
+    return logged or reported or (pods_wait(site) and any(event.autoscaler_pending for event in samples))
+
+
+def pods_wait(site: Site) -> bool:
+    """Whether a launch for which there is no room waits for it, as a pod does."""
+    opened = site.history.first(RunOpened)
+    return opened is not None and ClusterSpec.model_validate(opened[1].spec.get("cluster", {})).on_kuberay

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -27,6 +28,13 @@ class FailRpcs(Fault):
     methods: tuple[Method, ...] = Field(default=("*",), min_length=1)
     request_failure_percent: int = Field(default=0, ge=0, le=100)
     response_failure_percent: int = Field(default=0, ge=0, le=100)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Some fail, and not more than all."""
+        request = drawn["request_failure_percent"]
+        response = min(drawn["response_failure_percent"], 100 - request)
+        return {**drawn, "request_failure_percent": request or int(not response), "response_failure_percent": response}
 
     @model_validator(mode="after")
     def _some_fail(self) -> FailRpcs:

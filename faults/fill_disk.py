@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FillsDisks, Gauges, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
+from chaos.drawn import Drawn
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import DiskFill
@@ -25,7 +26,7 @@ class FillDisk(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 
-    until_percent: float = Field(default=100.0, ge=1.0, le=100.0)
+    until_percent: Annotated[float, Drawn(least=50.0)] = Field(default=100.0, ge=1.0, le=100.0)
 
     def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:
         """There is nothing to fill on the head, or where no type of node has a disk of limited size."""
@@ -75,7 +76,7 @@ class FillDisk(Fault):
         ours, others = await site.active()
         for victim in site.victims:
             gauges = await site.cluster.gauges(victim)
-            if ours or (gauges is not None and gauges.disk_fillers and not others):
+            if ours or (gauges is not None and gauges.disk_fillers and not others.explain(victim, fault=self.name)):
                 return self._saw("took_effect", f"the disk of {victim} is still filled", _full_percent(gauges))
         return self._saw("no_effect", "no process of ours fills a disk any more")
 

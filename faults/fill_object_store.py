@@ -59,7 +59,7 @@ class FillObjectStore(Fault):
         ours, others = await site.active()
         for victim in site.victims:
             gauges = await site.cluster.gauges(victim)
-            if ours or (gauges is not None and gauges.store_fillers and not others):
+            if ours or (gauges is not None and gauges.store_fillers and not others.explain(victim, fault=self.name)):
                 return self._saw("took_effect", f"objects are still held on {victim}")
         return self._saw("no_effect", "no program of ours holds objects any more")
 

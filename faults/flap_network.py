@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import PathSample
+from chaos.drawn import Drawn
 from chaos.fault import Effect, Site
 from chaos.harm import Direction, NetworkShape
 from chaos.path_fault import Path, PathFault, Peers, means_of
@@ -28,8 +29,8 @@ class FlapNetwork(PathFault):
 
     peers: Peers = "head"
     direction: Direction = "both"
-    down_s: float = Field(ge=0.1, le=60.0)
-    up_s: float = Field(ge=0.1, le=8.0)
+    down_s: Annotated[float, Drawn(most=8.0)] = Field(ge=0.1, le=60.0)
+    up_s: Annotated[float, Drawn(milder="more")] = Field(ge=0.1, le=8.0)
 
     def shape(self) -> NetworkShape:
         """A cut that flaps."""
@@ -68,7 +69,7 @@ class FlapNetwork(PathFault):
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
         samples = await self.sample_all(site, await self.paths(site))
-        lost = [path for path, seen in samples.items() if seen.lost > seen.sent / 10]
-        if lost and not others:
+        lost = [path for path, seen in samples.items() if seen.lost > seen.sent / 10 and not others.explain(*path)]
+        if lost:
             return Effect(outcome="took_effect", detail=f"{len(lost)} of {len(samples)} paths still lose packets")
         return Effect(outcome="no_effect", detail="undone")

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsDevices, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, WorkloadStarted
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import DeviceFault, DeviceMode
@@ -130,7 +131,7 @@ class GpuSlow(_GpuFault):
     summary: ClassVar[str] = "work on a GPU takes longer"
     mode: ClassVar[DeviceMode] = "slow"
 
-    factor: float = Field(ge=1.5, le=1000.0)
+    factor: Annotated[float, Drawn(most=30.0)] = Field(ge=1.5, le=1000.0)
 
     async def probe(self, site: Site) -> Effect:
         """Compares the batches begun since with the usual ones."""

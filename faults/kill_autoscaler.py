@@ -59,7 +59,7 @@ class KillAutoscaler(Fault):
             return Effect(outcome="took_effect", detail="still in force")
         if not self.restart or not servers:
             return Effect(outcome="no_effect", detail="left as it is: without an autoscaler")
-        if not monitors and not others:
+        if not monitors and not others.explain("head"):
             return Effect(outcome="took_effect", detail="the head has no monitor yet")
         return Effect(outcome="no_effect", detail="the head has a monitor again")
 

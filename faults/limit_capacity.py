@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import NodeJoined, NodeLaunchFailed, NodeLaunching, NodeStarted, NodeTerminated
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import CapacityLimit
-from faults.fail_launch import noticed
+from faults.fail_launch import noticed, pods_wait
 
 _WORDS = "InsufficientInstanceCapacity: all capacity of this type in this zone is in use"
 _RECORDING_S = 0.5  # the refusal of a part of a request is recorded before the launch of the rest
@@ -26,7 +27,7 @@ class LimitCapacity(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 
-    at_most: int = Field(ge=0)
+    at_most: Annotated[int, Drawn(milder="more")] = Field(ge=0)
     node_type: str | None = None
 
     async def inject(self, site: Site) -> None:
@@ -62,8 +63,9 @@ class LimitCapacity(Fault):
 
 
 def _there(site: Site, node_type: str, at_s: float) -> int:
-    """How many instances of a type there were at a moment."""
-    launched = [(r, e.node, e.node_type) for r, e in site.history.of(NodeLaunching)]
+    """How many instances of a type there were at a moment; of pods, those that had room."""
+    asked = [] if pods_wait(site) else site.history.of(NodeLaunching)
+    launched = [(r, e.node, e.node_type) for r, e in asked]
     started = [(r, e.node, e.node_type) for r, e in site.history.of(NodeStarted)]
     joined = [(r, e.node, e.node_type) for r, e in site.history.of(NodeJoined)]
     born = {node for record, node, kind in launched + started + joined if kind == node_type and record.t_s <= at_s}

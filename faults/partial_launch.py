@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import NodeLaunchFailed, NodeLaunching
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import PartialLaunch as PartialLaunches
-from faults.fail_launch import noticed
+from faults.fail_launch import noticed, pods_wait
 
 _WORDS = "InsufficientInstanceCapacity: the request could be filled in part only"
 
@@ -25,8 +26,8 @@ class PartialLaunch(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 30.0
 
-    share: float = Field(default=0.5, gt=0.0, lt=1.0)
-    at_most: int | None = Field(default=None, ge=1)
+    share: Annotated[float, Drawn(least=0.1, most=0.9, milder="more")] = Field(default=0.5, gt=0.0, lt=1.0)
+    at_most: Annotated[int | None, Drawn(milder="more")] = Field(default=None, ge=1)
     node_type: str | None = None
 
     async def inject(self, site: Site) -> None:
@@ -49,14 +50,14 @@ class PartialLaunch(Fault):
         ]
         if not launched:
             return Effect(outcome="unknown", detail="no request for several instances was made")
-        total = len(launched) + sum(refused[request] for request in set(launched))
+        waiting = sum(refused[request] for request in set(launched))
+        total = len(launched) + (0 if pods_wait(site) else waiting)
+        filled = total - waiting
         if not noticed(site):
-            return Effect(
-                outcome="unknown", detail=f"{len(launched)} of {total} launched, but the autoscaler is silent"
-            )
+            return Effect(outcome="unknown", detail=f"{filled} of {total} launched, but the autoscaler is silent")
         return Effect(
             outcome="took_effect",
-            detail=f"{len(launched)} of {total} were launched, and the autoscaler saw the rest fail",
+            detail=f"{filled} of {total} were launched, and the autoscaler saw the rest fail",
             asked=self.share,
-            measured=round(len(launched) / total, 3),
+            measured=round(filled / total, 3),
         )

@@ -35,9 +35,10 @@ class PartitionNetwork(PathFault):
 
     async def probe(self, site: Site) -> Effect:
         """Sends packets between each victim and each of the peers it was cut off from, the ways that were cut."""
-        open_pairs, pairs = await self._open_of(site)
-        if not pairs:
+        hear = await self._hear(site)
+        if not hear:
             return Effect(outcome="unknown", detail="there is no peer to be cut off from")
+        open_pairs, pairs = sum(hear.values()), len(hear)
         return Effect(
             outcome="no_effect" if open_pairs else "took_effect",
             detail=f"{open_pairs} of {pairs} paths are open{await means_of(site)}",
@@ -47,17 +48,18 @@ class PartitionNetwork(PathFault):
         )
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Sends packets again."""
+        """Sends packets again: no pair is cut off, unless another injection on one of the two may do it."""
         ours, others = await site.active()
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
-        open_pairs, pairs = await self._open_of(site)
-        if open_pairs < pairs and not others:
-            return Effect(outcome="took_effect", detail=f"{pairs - open_pairs} of {pairs} paths are still cut")
-        return Effect(outcome="no_effect", detail=f"{open_pairs} of {pairs} paths are open")
+        hear = await self._hear(site)
+        cut = [pair for pair, heard in hear.items() if not heard and not others.explain(*pair)]
+        if cut:
+            return Effect(outcome="took_effect", detail=f"{len(cut)} of {len(hear)} paths are still cut")
+        return Effect(outcome="no_effect", detail=f"{sum(hear.values())} of {len(hear)} paths are open")
 
-    async def _open_of(self, site: Site) -> tuple[int, int]:
-        """How many pairs of a victim and a peer hear each other some way that was cut, and of how many.
+    async def _hear(self, site: Site) -> dict[Path, bool]:
+        """Of each pair of a victim and a peer, whether they hear each other some way that was cut.
 
         A worker that joined later was never cut off, unless the fault hits anyone. A node that died since answers
         nobody, cut off or not: so who lives is asked after the paths were tried.
@@ -65,12 +67,11 @@ class PartitionNetwork(PathFault):
         pairs = await self._pairs(site)
         ways = [path for pair in pairs for path in self.ways(*pair)]
         samples = await self.sample_all(site, ways)
-        counted = [
-            any(samples[path].arrived for path in self.ways(*pair))
+        return {
+            pair: any(samples[path].arrived for path in self.ways(*pair))
             for pair in pairs
             if all(path in samples for path in self.ways(*pair))
-        ]
-        return sum(counted), len(counted)
+        }
 
     async def _pairs(self, site: Site) -> list[Path]:
         joined = {event.node for record, event in site.history.of(NodeJoined) if record.t_s <= site.injected_s}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from chaos.cluster import PausesNodes, UndoesEffects
@@ -26,7 +27,7 @@ class PauseNode(Fault):
 
     async def probe(self, site: Site) -> Effect:
         """Reads from the kernel whether the victims' processes are stopped."""
-        stopped, processes = await self._count(site)
+        stopped, processes = await self._count(site, site.victims)
         if processes == 0:
             return Effect(outcome="no_effect", detail="the victims were gone")
         if stopped < processes:
@@ -34,17 +35,17 @@ class PauseNode(Fault):
         return Effect(outcome="took_effect", detail=f"all {processes} processes are stopped", measured=float(stopped))
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Reads from the kernel whether any process of the victims is still stopped."""
+        """Reads from the kernel whether any process of a victim is still stopped that no other injection may hold."""
         ours, others = await site.active()
-        stopped, processes = await self._count(site)
-        if ours or (stopped and not others):
+        stopped, processes = await self._count(site, [node for node in site.victims if not others.explain(node)])
+        if ours or stopped:
             return Effect(outcome="took_effect", detail=f"{stopped} of {processes} processes are still stopped")
         return Effect(outcome="no_effect", detail="no process is stopped by us")
 
-    async def _count(self, site: Site) -> tuple[int, int]:
+    async def _count(self, site: Site, victims: Iterable[str]) -> tuple[int, int]:
         assert isinstance(site.cluster, PausesNodes)
         stopped = processes = 0
-        for victim in site.victims:
+        for victim in victims:
             vitals = await site.cluster.vitals(victim)
             if vitals is not None:
                 stopped += vitals.stopped

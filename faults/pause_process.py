@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from chaos.cluster import SignalsProcesses, UndoesEffects
@@ -45,7 +46,7 @@ class StopsProcesses(Fault):
         """Reads from the kernel whether all are stopped that were there right before, and have not ended since."""
         if not site.before:
             return Effect(outcome="no_effect", detail=f"no process of role {self.stops} runs there")
-        stopped, there = await self._count(site, only=site.before)
+        stopped, there = await self._count(site, site.victims, only=site.before)
         if not there:
             return Effect(outcome="unknown", detail=f"every process of role {self.stops} there was has ended")
         return Effect(
@@ -58,18 +59,18 @@ class StopsProcesses(Fault):
     async def probe_healed(self, site: Site) -> Effect:
         """Reads from the kernel whether one of them is still stopped, unless another injection holds it."""
         ours, others = await site.active()
-        stopped, there = await self._count(site)
-        if ours or (stopped and not others):
+        stopped, there = await self._count(site, [node for node in site.victims if not others.explain(node)])
+        if ours or stopped:
             detail = f"{stopped} of {there} processes of role {self.stops} are still stopped"
             return Effect(outcome="took_effect", detail=detail)
         return Effect(outcome="no_effect", detail=f"no process of role {self.stops} is stopped by us")
 
-    async def _count(self, site: Site, *, only: Readings | None = None) -> tuple[int, int]:
+    async def _count(self, site: Site, victims: Iterable[str], *, only: Readings | None = None) -> tuple[int, int]:
         """How many processes of the role are stopped, and how many there are, of `only` those where given."""
         assert isinstance(site.cluster, SignalsProcesses)
         ours = [
             process
-            for victim in site.victims
+            for victim in victims
             for process in await site.cluster.processes_of(victim)
             if process.role == self.stops
             and (only is None or only.get((victim, str(process.pid))) == float(process.started_ticks))

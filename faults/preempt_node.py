@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from chaos.cluster import GivesNotice, UndoesEffects
+from chaos.cluster import Cluster, GivesNotice, UndoesEffects
 from chaos.errors import InjectionError
 from chaos.events import ClusterSampled, NodeDied, NodeTerminated
 from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
@@ -20,6 +20,12 @@ class TellsNodes(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 20.0
     told_by: ClassVar[Literal["drain_notice", "sigterm"]]
+
+    async def prepare(self, cluster: Cluster) -> None:
+        """Has Ray's client loaded, where the notice goes through it."""
+        assert isinstance(cluster, GivesNotice)
+        if self.told_by == "drain_notice":
+            await cluster.prepare_notice()
 
     async def inject(self, site: Site) -> None:
         """Tells the victims; one that has gone before is passed over.

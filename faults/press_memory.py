@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.cluster import Gauges, PressesMemory, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
+from chaos.drawn import Drawn
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import MemoryPressure
@@ -28,8 +30,15 @@ class PressMemory(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 20.0
 
-    mb: int | None = Field(default=None, ge=1, le=1_048_576)
-    until_percent: float | None = Field(default=None, gt=0.0, le=100.0)
+    mb: Annotated[int | None, Drawn(most=512)] = Field(default=None, ge=1, le=1_048_576)
+    until_percent: Annotated[float | None, Drawn(least=50.0)] = Field(default=None, gt=0.0, le=100.0)
+
+    @classmethod
+    def agreed(cls, drawn: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One size: that in megabytes, where both were drawn or none."""
+        if drawn["mb"] is None and drawn["until_percent"] is not None:
+            return drawn
+        return {**drawn, "mb": drawn["mb"] or 1, "until_percent": None}
 
     @model_validator(mode="after")
     def _one_size(self) -> PressMemory:
@@ -76,7 +85,7 @@ class PressMemory(Fault):
         for victim in site.victims:
             gauges = await site.cluster.gauges(victim)
             held_mb = 0.0 if gauges is None else gauges.ballast_mb
-            if ours or (held_mb and not others):
+            if ours or (held_mb and not others.explain(victim, fault=self.name)):
                 return Effect(outcome="took_effect", detail=f"{victim} is still pressed", measured=held_mb, unit="MB")
         return Effect(outcome="no_effect", detail="nothing is held any more")
 

@@ -66,7 +66,7 @@ class ResetConnections(PathFault):
         assert isinstance(site.cluster, ShapesNetworks)
         for path in await self.paths(site):
             reached = (await site.cluster.measure_path(*path, transfer_kib=1)).reachable
-            if not reached and not others and set(path) <= {*await living(site), "cloud"}:
+            if not reached and not others.explain(*path) and set(path) <= {*await living(site), "cloud"}:
                 return Effect(outcome="took_effect", detail=f"{' → '.join(path)} cannot be connected")
         return Effect(outcome="no_effect", detail="undone")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from chaos.cluster import ThrottlesCpus, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import CpuThrottle
 
@@ -28,7 +29,7 @@ class ThrottleCpu(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 
-    cores: float = Field(ge=0.05, le=1024.0)
+    cores: Annotated[float, Drawn(most=2.0, milder="more")] = Field(ge=0.05, le=1024.0)
 
     async def measure_before(self, site: Site) -> Readings:
         """Of each victim: CPU seconds so far, when that was, how often it was throttled, its limit where it has one."""
@@ -90,7 +91,7 @@ class ThrottleCpu(Fault):
             limit = None if gauges is None else gauges.cpu_limit_cores
             usual = site.before.get((victim, "limit"))
             lowered = limit is not None and (usual is None or limit < usual)
-            if ours or (lowered and not others):
+            if ours or (lowered and not others.explain(victim, fault=self.name)):
                 return self._saw("took_effect", f"{victim} is still limited", limit)
         return Effect(outcome="no_effect", detail="no limit of ours is left")
 

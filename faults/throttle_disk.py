@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import ThrottlesDisks, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import DiskThrottle
@@ -30,7 +31,7 @@ class ThrottleDisk(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 15.0
 
-    mb_per_s: float = Field(ge=0.1, le=1000.0)
+    mb_per_s: Annotated[float, Drawn(most=100.0, milder="more")] = Field(ge=0.1, le=1000.0)
 
     async def measure_before(self, site: Site) -> Readings:
         """Megabytes a second that each victim writes; some tenths of a second a victim."""
@@ -60,7 +61,7 @@ class ThrottleDisk(Fault):
         return self._saw("took_effect" if limited else "no_effect", detail, rates[fastest])
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Writes once more: faster than the limit, unless it never was or another injection still holds something."""
+        """Writes once more: faster than the limit, unless it never was or another injection still holds the node."""
         ours, others = await site.active()
         if ours:
             return self._saw("took_effect", "still in force")
@@ -68,9 +69,11 @@ class ThrottleDisk(Fault):
         slow = {
             victim: rate
             for victim, rate in rates.items()
-            if site.before.get((victim,), 0.0) >= self.mb_per_s * _CLEARLY and rate <= self.mb_per_s * _TOLERANCE
+            if site.before.get((victim,), 0.0) >= self.mb_per_s * _CLEARLY
+            and rate <= self.mb_per_s * _TOLERANCE
+            and not others.explain(victim)
         }
-        if slow and not others:
+        if slow:
             victim = min(slow, key=slow.__getitem__)
             return self._saw("took_effect", f"{victim} is still slow", slow[victim])
         return self._saw("no_effect", "the limit is gone", min(rates.values(), default=None))

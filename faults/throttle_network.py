@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from chaos.cluster import ShapesNetworks, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.errors import InjectionError
 from chaos.events import Outcome
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
@@ -36,7 +37,7 @@ class ThrottleNetwork(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 
-    rate_mbit: float = Field(ge=0.1, le=10_000.0)
+    rate_mbit: Annotated[float, Drawn(most=1000.0, milder="more")] = Field(ge=0.1, le=10_000.0)
 
     async def measure_before(self, site: Site) -> Readings:
         """Megabits a second from each victim to the head and back, or to a worker where the head is the victim.
@@ -85,15 +86,19 @@ class ThrottleNetwork(Fault):
         """Measures once more: much of the way back to what it was, or the limit is undone and nothing can be told.
 
         Nothing can be told where a path was never clearly faster, where its nodes are gone, or where another injection
-        still holds something in force.
+        still holds one of its ends.
         """
         ours, others = await site.active()
         if ours:
             return Effect(outcome="took_effect", detail="still in force")
         telling = [path for path, rate in site.before.items() if rate >= self.rate_mbit * _CLEARLY]
         rates = {path: rate or 0.0 for path, rate in (await self._rates(site, telling)).items()}
-        slow = {path: rate for path, rate in rates.items() if rate < self._free_mbit(site.before[path])}
-        if slow and not others:
+        slow = {
+            path: rate
+            for path, rate in rates.items()
+            if rate < self._free_mbit(site.before[path]) and not others.explain(*path)
+        }
+        if slow:
             path, rate = min(slow.items(), key=_by_rate)
             return self._saw("took_effect", f"{_named(path)} is still slow", rate)
         return self._saw("no_effect", "the limit is gone", min(rates.values(), default=None))

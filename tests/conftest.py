@@ -12,6 +12,8 @@ import pytest
 
 from chaos.spec import Catalogue
 
+pytest_plugins = ("pytester",)
+
 ROOT = Path(__file__).parent.parent
 ENGINE_LIMIT_S = 20
 
@@ -48,13 +50,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Clusters and baselines of the tests stay apart from the user's; wheels are shared, for they take minutes."""
+    """Clusters and baselines of the tests stay apart from the user's; what takes minutes to fetch is shared."""
     from chaos.home import home
 
-    wheels = home() / "wheelhouse"
     own = tmp_path_factory.mktemp("home")
-    wheels.mkdir(parents=True, exist_ok=True)
-    (own / "wheelhouse").symlink_to(wheels)
+    for name in ("wheelhouse", "releases"):
+        (home() / name).mkdir(parents=True, exist_ok=True)
+        (own / name).symlink_to(home() / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYCHAOS_HOME", str(own))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -19,7 +19,9 @@ VALUES = (
     "chaos.clock",
     "chaos.cluster",
     "chaos.cluster_spec",
+    "chaos.deferral",
     "chaos.demand",
+    "chaos.drawn",
     "chaos.errors",
     "chaos.events",
     "chaos.examination",
@@ -28,9 +30,14 @@ VALUES = (
     "chaos.harm",
     "chaos.history",
     "chaos.home",
+    "chaos.installed",
+    "chaos.network_reading",
+    "chaos.kuberay",
     "chaos.path_fault",
+    "chaos.rate",
     "chaos.rows",
     "chaos.schedule",
+    "chaos.signature",
     "chaos.spelling",
     "chaos.target",
     "chaos.value",
@@ -38,11 +45,17 @@ VALUES = (
     "chaos.yaml_text",
 )
 # Module prefix → what of ours it may import beside its own room, and which libraries it may not.
+_SHRINKING = ("chaos.kept_lines", "chaos.outcomes", "chaos.sequential", "chaos.shrink", "chaos.simpler")
 RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chaos.checkers": (VALUES, ("ray", "docker", "torch", "os", "pathlib", "subprocess", "aiohttp", "psutil")),
-    "chaos.report": (VALUES, ("ray", "docker", "torch", "subprocess", "aiohttp", "psutil")),
+    "chaos.report": ((*VALUES, "chaos.comparison"), ("ray", "docker", "torch", "subprocess", "aiohttp", "psutil")),
     "chaos.cloud": (VALUES, ("torch", "rich", "matplotlib")),
     "chaos.clusters": ((*VALUES, "chaos.cloud", "chaos.sim"), ("torch", "rich", "matplotlib")),
+    "chaos.comparison": ((*VALUES, "chaos.checkers"), ("ray", "docker", "torch", "os", "pathlib", "subprocess")),
+    "chaos.calibration": (
+        (*VALUES, "chaos.checkers", "chaos.sim.latency"),
+        ("ray", "docker", "torch", "os", "pathlib", "subprocess"),
+    ),
     "chaos.sim": (
         (*VALUES, "chaos.cloud"),
         ("docker", "torch", "rich", "matplotlib", "psutil", "aiohttp", "subprocess"),
@@ -53,21 +66,56 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*VALUES, "chaos.job", "chaos.nemesis", "chaos.spec", "chaos.store", "chaos.survival"),
         ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
     ),
+    "chaos.strategies": (
+        (*VALUES, "chaos.commands", "chaos.survival"),
+        ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
+    ),
+    "chaos.fuzz.on_ray": (
+        (*VALUES, "chaos.fuzz", "chaos.spec"),
+        ("docker", "torch", "psutil", "aiohttp"),
+    ),
+    "chaos.fuzz": (
+        (
+            *VALUES,
+            "chaos.background",
+            "chaos.campaign",
+            "chaos.checkers",
+            "chaos.clusters",
+            "chaos.commands",
+            "chaos.forms",
+            "chaos.kernel",
+            "chaos.kept_lines",
+            "chaos.report",
+            "chaos.shrink",
+            "chaos.spec",
+            "chaos.store",
+            "chaos.strategies",
+            "chaos.twin_runs",
+            "chaos.warm",
+        ),
+        ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"),
+    ),
+    **{
+        room: ((*VALUES, *_SHRINKING), ("ray", "docker", "torch", "psutil", "aiohttp", "subprocess"))
+        for room in _SHRINKING
+    },
     "faults": (
         (
             "chaos.cluster",
             "chaos.cluster_spec",
+            "chaos.drawn",
             "chaos.errors",
             "chaos.events",
             "chaos.fault",
             "chaos.harm",
+            "chaos.kuberay",
             "chaos.path_fault",
             "chaos.value",
         ),
         ("ray", "docker", "subprocess", "psutil", "aiohttp", "torch", "os", "signal"),
     ),
     "workloads": (
-        ("chaos.errors", "chaos.events", "chaos.rows", "chaos.value", "chaos.workload"),
+        ("chaos.drawn", "chaos.errors", "chaos.events", "chaos.rows", "chaos.value", "chaos.workload"),
         ("docker", "aiohttp", "psutil"),
     ),
 }

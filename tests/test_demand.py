@@ -99,6 +99,35 @@ def test_workers_for_demands_on_an_empty_cluster(demands: list[Demand], workers:
     assert workers_for(demands, MIXED) == workers
 
 
+APART = Demand(shape=GPU, count=2, source="placement_group", apart=True)
+# Of a group of two, of which the other is on w1.
+LOST = Demand(shape={"CPU": 1.0}, count=1, source="placement_group", apart=True, not_on=("w1",))
+
+
+@pytest.mark.parametrize(
+    ("demands", "nodes", "least", "capped"),
+    [
+        ([of(4, GPU, "placement_group")], [], 4, 0),
+        ([of(5, GPU, "placement_group")], [], 0, 5),
+        ([of(5, GPU, "placement_group"), of(1)], [], 1, 5),
+        ([of(3, GPU, "placement_group"), of(3, GPU, "placement_group")], [], 3, 3),
+        ([of(5, GPU, "placement_group"), of(1)], [view("w1", free=NODE)], 0, 4),
+        ([APART.model_copy(update={"shape": {"CPU": 1.0}})], [], 2, 0),
+        ([APART.model_copy(update={"shape": {"CPU": 1.0}})], [view("w1", free=NODE)], 1, 0),
+        ([APART.model_copy(update={"shape": {"CPU": 1.0}, "count": 3})], [view("w1", free=NODE)], 2, 0),
+        ([APART.model_copy(update={"count": 5})], [], 0, 5),
+        ([LOST], [view("w1", free={"CPU": 1.0})], 1, 0),
+        ([LOST], [view("w1", free={"CPU": 1.0}), view("w2", free=NODE)], 0, 0),
+        ([LOST], [view("w1", free=NODE), view("w2"), view("w3"), view("w4")], 0, 1),
+    ],
+)
+def test_a_placement_group_is_wanted_as_a_whole_or_not_at_all(
+    demands: list[Demand], nodes: list[NodeView], least: int, capped: int
+) -> None:
+    found = wanted(sample(*demands, nodes=nodes), CLUSTER)
+    assert (found.least, found.capped, found.unfit) == (least, capped, ())
+
+
 def test_workers_wanted_are_those_at_work_and_those_that_waiting_demand_needs() -> None:
     busy, spare = view("w1"), view("w2", free=NODE, idle_s=3.0)
     assert workers_wanted(sample(nodes=[busy, spare]), CLUSTER) == 1
@@ -142,6 +171,11 @@ def test_a_task_that_waits_keeps_an_idle_worker_with_room_for_it_as_rays_newer_a
     assert len(needless(waiting, older, idle_longer_by_s=5.0)) == 2
     full = [view(f"w{n}", free={"CPU": 1.0}, idle_s=30.0) for n in (1, 2)]
     assert len(needless(sample(of(1, GPU, "task"), nodes=full), CLUSTER, idle_longer_by_s=5.0)) == 2
+
+
+def test_a_lost_bundle_keeps_no_idle_worker_that_holds_another_of_its_group() -> None:
+    idle = [view("w1", free=NODE, idle_s=30.0), view("w2", free=NODE, idle_s=20.0)]
+    assert needless(sample(LOST, nodes=idle), CLUSTER, idle_longer_by_s=5.0) == ("w1",)
 
 
 SHAPES = st.dictionaries(st.sampled_from(["CPU", "GPU", "TPU"]), st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0]), max_size=2)

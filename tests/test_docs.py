@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,9 +16,16 @@ from pydantic import BaseModel
 import faults
 import workloads
 from chaos import checkers, cli, commands
+from chaos.arguments import parser_for
 from chaos.bounds import Bounds
 from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.fuzz.campaign import State
+from chaos.fuzz.command import as_json
+from chaos.fuzz.outcome import Outcome
+from chaos.fuzz.trial import Wish
+from chaos.kuberay import RunsOnKubeRay
 from chaos.schedule import Frame
+from chaos.signature import Signature
 from chaos.spec import RunSpec, missing_on, parse
 from chaos.store import RunDirectory
 from tests.checkers.histories import Story
@@ -26,6 +34,7 @@ from tests.test_architecture import MODULES, RULES
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
 CATALOGUE = cli.catalogue()
+PARSER = parser_for(tuple(CATALOGUE.workloads))
 SAVED_AS = re.compile(r"Save it as `([\w.-]+)`")
 # Quick, and harmless on any machine.
 EXECUTED = MappingProxyType({"doctor": 0, "schema": 0, "ps": 0, "check": 0, "report": 0})
@@ -129,7 +138,7 @@ def test_the_documents_show_commands_and_specs() -> None:
     assert len(OURS) > 20
     assert len(MADE) >= 3
     assert len(SPECS) > 8
-    assert {block.language for block in BLOCKS} <= {"sh", "console", "yaml", "text", ""}
+    assert {block.language for block in BLOCKS} <= {"sh", "console", "yaml", "python", "text", ""}
 
 
 # -- commands -------------------------------------------------------------------------------------------------
@@ -139,10 +148,10 @@ def test_the_documents_show_commands_and_specs() -> None:
 def test_a_command_parses(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     if "--help" in command.words:
         with pytest.raises(SystemExit, match="0"):
-            cli._parser().parse_args(command.words[1:])
+            PARSER.parse_args(command.words[1:])
         assert capsys.readouterr().out
     else:
-        assert cli._parser().parse_args(command.words[1:]).command == command.words[1]
+        assert PARSER.parse_args(command.words[1:]).command == command.words[1]
 
 
 @pytest.mark.parametrize("command", MADE, ids=lambda command: command.id)
@@ -195,8 +204,8 @@ def _line_of(document: Path, found: re.Match[str]) -> int:
     ids=lambda command: command.id,
 )
 def test_a_run_shown_can_be_meant(command: Command, workplace: Path) -> None:
-    options = cli._parser().parse_args(command.words[1:])
-    wish = commands.Wish(
+    options = PARSER.parse_args(command.words[1:])
+    wish = commands.SpecWish(
         spec=options.spec,
         cluster=options.cluster,
         workload=getattr(options, "workload", None),
@@ -221,6 +230,23 @@ def test_a_quick_command_runs(command: Command, workplace: Path, capsys: pytest.
     assert printed.out
 
 
+@pytest.mark.parametrize(
+    "command",
+    [command for command in SHOWN if command.words[:2] in (("raychaos", "replay"), ("raychaos", "shrink"))],
+    ids=lambda command: command.id,
+)
+def test_what_is_shown_to_be_run_again_is(
+    command: Command, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if (workplace / command.words[2]).is_file():
+        with pytest.raises(SystemExit) as end:
+            cli.main(command.words[1:])
+        assert end.value.code == (cli.EXIT_FAIL if command.words[1] == "replay" else cli.EXIT_PASS)
+        assert "job_completes" in capsys.readouterr().out
+    else:
+        assert command.words[2] == "runs/latest"
+
+
 def test_a_mistake_shown_is_answered_as_shown(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = next(block for block in BLOCKS if block.text.startswith("raychaos: error: tutorial.yaml"))
     spec = workplace / "tutorial.yaml"
@@ -237,7 +263,8 @@ def test_a_mistake_shown_is_answered_as_shown(workplace: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("block", SPECS, ids=lambda block: block.id)
 def test_a_spec_is_read_and_its_cluster_can_do_it(block: Block) -> None:
     spec = parse(block.text, CATALOGUE, name=block.id)
-    assert not missing_on(spec, commands.CLUSTERS[spec.cluster.kind])
+    provider = spec.cluster.twin.provider
+    assert not missing_on(spec, commands.cluster_class(spec.cluster.kind, provider=provider))
     assert spec.schedule.injections or spec.workload
 
 
@@ -287,9 +314,16 @@ def test_a_fault_is_documented(name: str) -> None:
         assert f"**{word}**" in section
     [told] = [row for row in rows(text_of("docs/faults.md")) if row[0].startswith(f"[`{name}`]")]
     able = [kind for kind, cluster in commands.CLUSTERS.items() if not faults.ALL[name].missing_capabilities(cluster)]
+    if not able:  # what real clusters can do, the twin's own document says of it
+        able = [commands.TWIN]
+        provider = "kuberay" if RunsOnKubeRay in faults.ALL[name].needs else "cloud"
+        assert not faults.ALL[name].missing_capabilities(commands.cluster_class(commands.TWIN, provider=provider))
     assert told[2].removeprefix("the ") == faults.ALL[name].acts_on
     assert told[3] == ("yes" if faults.ALL[name].lasts else "no")
-    assert told[4] == ", ".join(f"`{kind}`" for kind in able)
+    on_kuberay = "the [twin on KubeRay](twin.md#on-kuberay)"
+    assert told[4] == (
+        on_kuberay if RunsOnKubeRay in faults.ALL[name].needs else ", ".join(f"`{kind}`" for kind in able)
+    )
 
 
 @pytest.mark.parametrize("name", sorted(faults.ALL))
@@ -341,13 +375,26 @@ def test_the_defaults_told_are_the_defaults() -> None:
 
 
 def test_commands_and_exit_codes_are_documented() -> None:
-    parser = cli._parser()
+    parser = PARSER
     listed = next(action.choices for action in parser._actions if isinstance(action.choices, dict))
     told = "\n".join(" ".join(command.words) for command in OURS)
     assert [name for name in listed if f"raychaos {name}" not in told] == []
     codes = {value for name, value in vars(cli).items() if name.startswith("EXIT_") and isinstance(value, int)}
     section = sections("README.md", 2)["Exit codes"]
     assert {int(row[0]) for row in rows(section) if row[0].isdigit()} == codes
+
+
+def test_what_a_campaign_says_is_documented() -> None:
+    section = sections("docs/fuzzing.md", 2)["Campaigns"]
+    failed = Outcome(number=0, judgement="fail", signature=Signature(property="no_overshoot"), spec="{}", summary="s")
+    state = State()
+    state.tally.take(failed, after_s=1.0)
+    data = json.loads(as_json(state, Wish(cluster="sim", confirm_on="local", faults=(), workloads=())))
+    (failure,) = data["failures"]
+    names = {*data, *failure, *failure["local"], *failure["signature"]}
+    assert [name for name in names if f"`{name}`" not in section] == []
+    told = {int(row[0]) for row in rows(section) if row[0].isdigit()}
+    assert told == {value for name, value in vars(cli).items() if name.startswith("EXIT_") and isinstance(value, int)}
 
 
 def test_the_files_of_a_run_are_documented() -> None:
@@ -381,3 +428,13 @@ def _not_packages() -> set[str]:
         r"^(?:classifiers|ignore|markers|filterwarnings) = \[(.*?)^\]", text_of("pyproject.toml"), re.S | re.M
     )
     return set(re.findall(r'^    "([A-Za-z0-9_-]+)', "\n".join(others), re.MULTILINE))
+
+
+def test_what_the_nightly_workflow_types_is_understood() -> None:
+    text = text_of(".github/workflows/fuzz.yml")
+    typed = re.sub(r"\$\{\{[^}]*budget[^}]*\}\}", "30m", text)
+    typed = re.sub(r"\$\{\{[^}]*run_number[^}]*\}\}", "7", typed)
+    command = re.search(r"\.venv/bin/(raychaos fuzz .*?)\n\s*- ", typed, re.DOTALL)
+    assert command is not None
+    options = PARSER.parse_args(shlex.split(command[1])[1:])
+    assert (options.command, options.budget, options.seed) == ("fuzz", 1800.0, 7)

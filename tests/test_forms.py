@@ -13,7 +13,7 @@ import faults
 import workloads
 from chaos import commands
 from chaos.cluster import UndoesEffects
-from chaos.commands import CLUSTERS, Wish
+from chaos.commands import CLUSTERS, SpecWish
 from chaos.errors import ClusterError
 from chaos.examination import Kernel, KernelFeature
 from chaos.forms import provision, unmakeable
@@ -142,7 +142,7 @@ async def attempt(
     lines = "".join(f"  - {injection}\n" for injection in injections)
     (tmp_path / "spec.yaml").write_text(f"schedule:\n{lines}")
     catalogue = Catalogue(faults=faults.ALL, workloads=workloads.ALL)
-    wish = Wish(spec=str(tmp_path / "spec.yaml"), cluster="compose")
+    wish = SpecWish(spec=str(tmp_path / "spec.yaml"), cluster="compose")
     await commands.run(wish.resolve(catalogue), store=tmp_path, name=None, keep=False, rebaseline=False)
 
 

@@ -223,9 +223,9 @@ async def test_a_driver_that_says_it_failed_is_believed_once(tmp_path: Path) -> 
         EVENT_PREFIX + "[]",
         EVENT_PREFIX + '{"kind": "workload.started"}',
         EVENT_PREFIX + '{"kind": "workload.started", "monotonic_s": "noon"}',
-        said("workload.begun"),
-        said("workload.started", workload="x", rows_total="many"),
-        said("workload.demand", bundles=[])[:-9] + said("workload.demand", bundles=[]),
+        pytest.param(said("workload.begun"), id="unknown kind"),
+        pytest.param(said("workload.started", workload="x", rows_total="many"), id="wrong value"),
+        pytest.param(said("workload.demand", bundles=[])[:-9] + said("workload.demand", bundles=[]), id="broken off"),
     ],
 )
 async def test_a_line_that_is_no_event_is_kept_as_text_and_stops_nothing(tmp_path: Path, line: str) -> None:

@@ -119,6 +119,8 @@ def test_the_hash_does_not_change_between_versions_and_processes() -> None:
     schedule = Schedule.from_data([BLOW, SLOW], CATALOGUE)
     assert schedule.hash == "c12d3482f3e4c951"
     assert Schedule().hash == "4f53cda18c2baa0c"
+    [one] = Schedule(injections=(Injection(fault=Blow(), target=Target(), on=Anchor(event="node.joined")),)).injections
+    assert len({Schedule(injections=(one.model_copy(update={"or_at_s": s}),)).hash for s in (None, 1.0, 2.0)}) == 3
     script = "from chaos.schedule import Schedule; print(Schedule().hash)"
     root = Path(__file__).parents[1]
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root)
@@ -169,6 +171,7 @@ def after(injection: str, event: str = "fault.healed", field: str = "injection")
         ([without(BLOW, "at_s")], (0,), "give either `at_s` or `on`"),
         ([{**BLOW, "on": {"event": "node.joined"}}], (0,), "give either `at_s` or `on`"),
         ([{**BLOW, "after_s": 1.0}], (0,), "`after_s` goes with `on`"),
+        ([{**BLOW, "or_at_s": 1.0}], (0,), "`or_at_s` goes with `on`"),
         ([{**without(BLOW, "at_s"), "on": {"event": "node.joind"}}], (0, "on", "event"), "did you mean 'node.joined'?"),
         (
             [{**without(BLOW, "at_s"), "on": {"event": "node.joined", "nht": 2}}],

@@ -171,7 +171,11 @@ def test_an_unknown_field_says_where_and_names_the_nearest(text: str, place: str
         ("bounds: {factor: 0.5}\n", "1:10: at bounds.factor", "greater than or equal to 1, not 0.5"),
         ("workload: 7\n", "1:1: at workload", "a workload is a name, or a mapping with `name`, not int"),
         ("workload: {name: batch_inference, rows: 0}\n", "1:35: at workload.rows", "greater than or equal to 1, not 0"),
-        ("workload: {name: [x]}\n", "1:12: at workload.name", "(allowed: actor_service, batch_inference, task_bursts)"),
+        (
+            "workload: {name: [x]}\n",
+            "1:12: at workload.name",
+            "(allowed: actor_service, batch_inference, gang_bursts, task_bursts)",
+        ),
         ("schedule: 7\n", "1:1: at schedule", "a schedule is a list of injections, not int"),
         ("schedule: false\n", "1:1: at schedule", "a schedule is a list of injections, not bool"),
         ("schedule: [7]\n", "1:12: at schedule.0", "must be a mapping with a `fault`, not int"),
@@ -556,3 +560,15 @@ def test_what_no_cluster_of_the_spec_can_have_is_refused(kind: str, injection: s
     message = wrong(f"cluster: {{kind: {kind}}}\nschedule: [{injection}]\n")
     assert says in message
     assert "my.yaml:2:" in message
+
+
+def test_a_group_that_the_limits_can_never_hold_is_refused() -> None:
+    job = "workload: {name: gang_bursts, gang_size: 3}\n"
+    types = "gpu: {resources: {CPU: 4, GPU: 2}, max_workers: 2}, cpu: {resources: {CPU: 2}, min_workers: 1}"
+    cluster = f"cluster: {{max_workers: 3, node_types: {{{types}}}}}\n"
+    with pytest.raises(InvalidSpec, match=r"room for 3 bundles .* each on a node of its own, .* limits hold 2;"):
+        parse(job + cluster, CATALOGUE)
+    packed = job.replace("}", ", strategy: PACK}")
+    assert parse(packed + cluster, CATALOGUE).workload.together == 3
+    with pytest.raises(InvalidSpec, match="at once, and the cluster's limits hold 2;"):
+        parse(packed + cluster.replace("max_workers: 3", "max_workers: 2"), CATALOGUE)

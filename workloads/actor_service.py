@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from chaos.drawn import Drawn
 from chaos.events import ActorRestarted, Demand, DemandChanged, RequestAnswered, RequestSent, Resources
 from chaos.rows import encode_rows
 from chaos.workload import ModelSite, ResumableWorkload
@@ -31,10 +32,10 @@ class ActorService(InferenceWorkload, ResumableWorkload):
     summary: ClassVar[str] = "Ray Core: requests to a pool of stateful GPU actors"
     driver_module: ClassVar[str] = "workloads.actor_service_driver"
 
-    requests: int = Field(default=64, ge=1)
-    clients: int = Field(default=4, ge=1)
+    requests: Annotated[int, Drawn(among=(32, 64, 128))] = Field(default=64, ge=1)
+    clients: Annotated[int, Drawn(among=(2, 1, 4, 8))] = Field(default=4, ge=1)
     min_actors: int = Field(default=1, ge=1)
-    max_actors: int = Field(default=4, ge=1)
+    max_actors: Annotated[int, Drawn(among=(2, 1, 4, 6))] = Field(default=4, ge=1)
     delivery: Literal["at_least_once", "idempotent"] = "idempotent"
     request_timeout_s: float = Field(default=30.0, gt=0.0)
     max_attempts: int = Field(default=8, ge=1)
@@ -69,8 +70,10 @@ class ActorService(InferenceWorkload, ResumableWorkload):
 
     async def play(self, site: ModelSite) -> None:
         """A pool of actors that each serve one request at a time; one whose node dies is restarted, empty."""
-        clients = Clients(range(self.requests), clients=self.clients)
-        names = [f"a{number}" for number in range(1, self.actors_wanted(self.requests) + 1)]
+        done = site.computed()
+        unanswered = [number for number in range(self.requests) if not done.issuperset(self._rows_of(number))]
+        clients = Clients(unanswered, clients=self.clients)
+        names = [f"a{number}" for number in range(1, self.actors_wanted(clients.unanswered) + 1)]
         living = set(names)
 
         def tell() -> None:
@@ -96,7 +99,7 @@ class ActorService(InferenceWorkload, ResumableWorkload):
             served = 0
             try:
                 while (request := self._next_request(site, clients)) is not None:
-                    if not await place.compute(self._rows_of(request), self.device_ms_per_batch / 1000.0):
+                    if not await place.compute(self._rows_of(request.number), self.device_ms_per_batch / 1000.0):
                         clients.repeat(request)
                         lost = True
                         break
@@ -110,9 +113,9 @@ class ActorService(InferenceWorkload, ResumableWorkload):
 
     def _next_request(self, site: ModelSite, clients: Clients) -> Request | None:
         for sent in clients.send():
-            rows = self._rows_of(sent)
+            rows = self._rows_of(sent.number)
             site.report(RequestSent(request=sent.id, rows=encode_rows(rows)))
         return clients.attempt()
 
-    def _rows_of(self, request: Request) -> range:
-        return range(request.number * self.batch_rows, (request.number + 1) * self.batch_rows)
+    def _rows_of(self, number: int) -> range:
+        return range(number * self.batch_rows, (number + 1) * self.batch_rows)

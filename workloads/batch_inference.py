@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from chaos.drawn import Drawn
 from chaos.events import Demand, DemandChanged, Resources
 from chaos.workload import ModelSite, ResumableWorkload
 from workloads.inference import InferenceWorkload
@@ -31,9 +32,9 @@ class BatchInference(InferenceWorkload, ResumableWorkload):
     summary: ClassVar[str] = "Ray Data: images → CPU preprocessing → pool of GPU actors → Parquet"
     driver_module: ClassVar[str] = "workloads.batch_inference_driver"
 
-    rows: int = Field(default=2048, ge=1)
+    rows: Annotated[int, Drawn(among=(640, 1280, 2048, 4096))] = Field(default=2048, ge=1)
     min_actors: int = Field(default=1, ge=1)
-    max_actors: int = Field(default=4, ge=1)
+    max_actors: Annotated[int, Drawn(among=(2, 1, 4, 6))] = Field(default=4, ge=1)
     initial_actors: int | None = Field(default=None, ge=1)
     cpu_tasks: int = Field(default=2, ge=1)
     source: Literal["generated", "parquet"] = "generated"
@@ -84,15 +85,30 @@ class BatchInference(InferenceWorkload, ResumableWorkload):
         }
 
     async def play(self, site: ModelSite) -> None:
-        """A pool of actors over one queue of batches; of an actor that is lost, the batch is computed by another."""
-        waiting = deque(
+        """A pool of actors over one queue of batches; of an actor that is lost, the batch is computed by another.
+
+        Meanwhile Ray Data asks the autoscaler for the room that the pool and one task beside it take, again and again.
+        """
+        batches = (
             range(first, min(first + self.batch_rows, self.rows)) for first in range(0, self.rows, self.batch_rows)
         )
+        done = site.computed()
+        waiting = deque(batch for batch in batches if not done.issuperset(batch))
         actors = min(self.actors_at_start, len(waiting))
-        bundle = self.bundles()[0]
+        bundle, task = self.bundles()
         site.report(DemandChanged(bundles=(Demand(shape=bundle, count=actors),)))
-        await asyncio.gather(*(self._play_actor(site, bundle, waiting) for _ in range(actors)))
+        asking = asyncio.create_task(self._play_requests(site, [bundle] * actors + [task]))
+        try:
+            await asyncio.gather(*(self._play_actor(site, bundle, waiting) for _ in range(actors)))
+        finally:
+            asking.cancel()
+            site.withdraw()
         site.report(DemandChanged(bundles=()))
+
+    async def _play_requests(self, site: ModelSite, bundles: list[Resources]) -> None:
+        while True:
+            await site.sleep(self.request_gap_s)
+            site.ask(bundles, expire_after_s=self.request_expiry_s)
 
     async def _play_actor(self, site: ModelSite, bundle: Resources, waiting: deque[range]) -> None:
         while waiting:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from chaos.drawn import Drawn
 from chaos.workload import Workload
 from workloads.sizes import ModelSize
 
@@ -30,6 +31,6 @@ class InferenceWorkload(Workload):
     size: ModelSize = "tiny"
     model_seed: int = Field(default=0, ge=0, lt=2**63)
     num_gpus: float = Field(default=1.0, gt=0.0)
-    device_ms_per_batch: float = Field(default=1000.0, ge=0.0)
+    device_ms_per_batch: Annotated[float, Drawn(among=(1000.0, 300.0, 3000.0))] = Field(default=1000.0, ge=0.0)
     on_device_error: Literal["exit", "raise"] = "exit"
     no_progress_timeout_s: float = Field(default=300.0, gt=0.0)

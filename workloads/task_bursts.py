@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 from collections.abc import Iterator
 from typing import ClassVar
 
 from pydantic import Field, model_validator
 
 from chaos.events import Demand, DemandChanged, Resources
-from chaos.value import Value
-from chaos.workload import ModelSite
+from chaos.workload import ModelSite, Stage
 from workloads.inference import InferenceWorkload
-
-
-class Stage(Value):
-    """A stretch of the profile: `batches` tasks, `tasks` of them at a time; or none for `pause_s` seconds."""
-
-    tasks: int = Field(ge=0)
-    batches: int = Field(default=0, ge=0)
-    pause_s: float = Field(default=0.0, ge=0.0)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Stage:
-        if self.tasks == 0 and (self.batches or not self.pause_s):
-            raise ValueError("a stage without tasks is a pause: it needs pause_s, and no batches")
-        if self.tasks and (self.pause_s or self.batches < self.tasks):
-            raise ValueError(f"a stage of {self.tasks} tasks at a time needs at least as many batches, and no pause_s")
-        return self
 
 
 class TaskBursts(InferenceWorkload):
@@ -59,19 +43,49 @@ class TaskBursts(InferenceWorkload):
 
     def nodes_wanted(self, bundle_fits_per_node: int) -> int:
         """The nodes that hold the largest stage."""
-        return math.ceil(max(stage.tasks for stage in self.stages) / max(1, bundle_fits_per_node))
+        return math.ceil(max(max(stage.tasks, stage.request) for stage in self.stages) / max(1, bundle_fits_per_node))
+
+    def wants(self, stage: Stage) -> tuple[Demand, ...]:
+        """What is wanted at once while a stage lasts."""
+        shape = self.bundles()[0]
+        tasks = Demand(shape=shape, count=stage.tasks)
+        standing = Demand(shape=shape, count=stage.request, source="request_resources")
+        return tuple(demand for demand in (tasks, standing) if demand.count)
+
+    def varied(self, source: random.Random, *, length_s: float) -> TaskBursts:
+        """Stages of as many tasks as the largest at most, each followed by a pause; standing requests likewise."""
+        most = max(stage.tasks for stage in self.stages)
+        most_requested = max(stage.request for stage in self.stages)
+        batch_s = max(0.001, self.device_ms_per_batch / 1000.0)
+        stages: list[Stage] = []
+        spent_s = 0.0
+        while spent_s < length_s:
+            tasks, rounds = source.randint(1, most), source.randint(1, max(1, round(length_s / batch_s / 4)))
+            pause_s = round(source.uniform(1.0, max(2.0, length_s / 4)), 3)
+            requests = [source.randint(0, most_requested) if most_requested else 0 for _ in range(2)]
+            stages += [
+                Stage(tasks=tasks, batches=tasks * rounds, request=requests[0]),
+                Stage(tasks=0, pause_s=pause_s, request=requests[1]),
+            ]
+            spent_s += rounds * batch_s + pause_s
+        return self.model_copy(update={"stages": tuple(stages)})
 
     async def play(self, site: ModelSite) -> None:
         """The stages one after the other, each task retried until its batch is computed."""
-        shape, first = self.bundles()[0], 0
+        requested, first = 0, 0
         for stage in self.stages:
-            site.report(DemandChanged(bundles=(Demand(shape=shape, count=stage.tasks),) if stage.tasks else ()))
+            site.report(DemandChanged(bundles=self.wants(stage)))
+            if stage.request != requested:
+                requested = stage.request
+                site.request([self.bundles()[0]] * requested)
             if not stage.tasks:
                 await site.sleep(stage.pause_s)
                 continue
             starts = iter(range(first, first + stage.batches * self.batch_rows, self.batch_rows))
             await asyncio.gather(*(self._play_batches(site, starts) for _ in range(stage.tasks)))
             first += stage.batches * self.batch_rows
+        if requested:
+            site.request(())
         site.report(DemandChanged(bundles=()))
 
     async def _play_batches(self, site: ModelSite, starts: Iterator[int]) -> None:

@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from chaos.errors import ChaosError
-from workloads.contract import OUTPUT
+from chaos.events import DemandChanged
+from chaos.workload import Stage
+from workloads.contract import OUTPUT, report
 from workloads.driver import main
 from workloads.images import halve, make_images
 from workloads.inference_driver import InferenceDriver
 from workloads.parquet import write_whole
 from workloads.predictor import Predictor
 from workloads.sizes import SHAPES, ModelSize
-from workloads.task_bursts import Stage, TaskBursts
+from workloads.task_bursts import TaskBursts
 
 _POLL_S = 1.0
 
@@ -35,20 +37,26 @@ class TaskBurstsDriver(InferenceDriver[TaskBursts]):
     def run(self) -> None:
         """Runs the stages one after the other."""
         import ray
+        from ray.autoscaler.sdk import request_resources
 
         self.output.mkdir(parents=True, exist_ok=True)
         # max_calls=0: by default Ray ends a worker after each GPU task, and every batch would import torch anew.
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": self.workload.num_gpus, "max_retries": -1, "max_calls": 0}
         submit = ray.remote(**options)(predict_rows).remote
         self.report_started()
-        first = 0
+        requested, first = 0, 0
         for stage in self.workload.stages:
-            self.report_demand(self.workload.bundles()[0], stage.tasks)
+            report(DemandChanged(bundles=self.workload.wants(stage)))
+            if stage.request != requested:
+                requested = stage.request
+                request_resources(bundles=[self.workload.bundles()[0]] * requested)
             if stage.tasks:
                 self._run_stage(stage, first, submit)
                 first += stage.batches * self.workload.batch_rows
             else:
                 time.sleep(stage.pause_s)
+        if requested:
+            request_resources(bundles=[])
         self.report_demand({}, 0)
 
     def _run_stage(self, stage: Stage, first: int, submit: Callable[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -84,7 +85,7 @@ class Facts:
     cut: str
     edits: tuple[tuple[float, ClusterSpec], ...] = ()
 
-    @property
+    @functools.cached_property
     def watched_to_s(self) -> float:
         """Until when the cluster was left alone: the phase `stopping`, else the end of the history."""
         stopping = [r.t_s for r, e in self.history.of(PhaseBegan) if e.phase == "stopping"]
@@ -161,7 +162,7 @@ def facts_of(history: History) -> Facts | str:
     started, finished = history.first(WorkloadStarted), history.last(WorkloadFinished)
     return Facts(
         history=history,
-        cluster=cluster,
+        cluster=cluster.as_groups(),
         bounds=bounds,
         asked=_asked(spec.get("schedule")),
         deadline_s=float(deadline) if isinstance(deadline, (int, float)) else None,
@@ -171,7 +172,9 @@ def facts_of(history: History) -> Facts | str:
         outcome=finished[1].outcome if finished else "",
         blow=_blow(history, load_to_s=finished[0].t_s if finished else None),
         cut=_cut(history),
-        edits=tuple((record.t_s, cluster.edited(edit)) for record, edit in in_time(history.of(ConfigChanged))),
+        edits=tuple(
+            (record.t_s, cluster.edited(edit).as_groups()) for record, edit in in_time(history.of(ConfigChanged))
+        ),
     )
 
 

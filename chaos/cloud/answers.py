@@ -7,14 +7,14 @@ import hashlib
 import random
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from chaos.clock import monotonic_s
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.journal import Journal
 from chaos.cloud.ledger import Ledger
 from chaos.errors import ClusterError
-from chaos.events import CloudAnsweredWrong
+from chaos.events import CloudAnsweredWrong, GcsAnsweredWrong
 from chaos.harm import Omission, Outage, StaleListing, TerminationFault
 from chaos.value import Value
 
@@ -22,10 +22,8 @@ TOLD_EVERY_S = 1.0
 _POLL_S = 0.1
 _PERCENT = 100.0
 
-How: TypeAlias = Literal[
-    "unreachable", "failed", "slow", "stale", "omitted", "not_found", "not_terminated", "reply_lost"
-]
 H = TypeVar("H", bound=Value)
+_Wrong: TypeAlias = type[CloudAnsweredWrong | GcsAnsweredWrong]
 
 
 class ApiError(ClusterError):
@@ -45,13 +43,16 @@ class Deviations:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._untold: dict[tuple[str, How], tuple[int, str]] = {}
-        self._told_s: dict[tuple[str, How], float] = {}
+        self._untold: dict[tuple[str, str], tuple[int, str, _Wrong]] = {}
+        self._told_s: dict[tuple[str, str], float] = {}
 
-    def note(self, effect_id: str, how: How, detail: str = "", *, count: int = 1) -> None:
-        """Such an answer is given, under this effect."""
+    def note(
+        self, effect_id: str, how: str, detail: str = "", *, count: int = 1, event: _Wrong = CloudAnsweredWrong
+    ) -> None:
+        """Such an answer is given, under this effect: by the Cloud, unless the event is another's."""
         key = (effect_id, how)
-        self._untold[key] = (self._untold.get(key, (0, ""))[0] + count, detail)
+        before = self._untold[key][0] if key in self._untold else 0
+        self._untold[key] = (before + count, detail, event)
         if monotonic_s() - self._told_s.get(key, float("-inf")) >= TOLD_EVERY_S:
             self._tell(key)
 
@@ -62,10 +63,11 @@ class Deviations:
         for key in [key for key in self._told_s if key[0] == effect_id]:
             del self._told_s[key]
 
-    def _tell(self, key: tuple[str, How]) -> None:
-        count, detail = self._untold.pop(key)
+    def _tell(self, key: tuple[str, str]) -> None:
+        count, detail, event = self._untold.pop(key)
         self._told_s[key] = monotonic_s()
-        self._journal.append(CloudAnsweredWrong(effect=key[0], how=key[1], count=count, detail=detail))
+        fields = {"effect": key[0], "how": key[1], "count": count, "detail": detail}
+        self._journal.append(event.model_validate(fields))
 
 
 class Answers:
@@ -138,9 +140,18 @@ class Answers:
             ApiError: it is.
         """
         self.check_exists(instance_id)
+        self.check_terminable(instance_id)
+
+    def check_terminable(self, *instance_ids: str) -> None:
+        """The same, of instances that are there, and of which all are terminated together, or none.
+
+        Raises:
+            ApiError: their termination is to be refused.
+        """
         for effect, fault in self._in_force(TerminationFault):
-            if fault.error is not None:
-                self._deviations.note(effect.effect_id, "not_terminated", instance_id)
+            if fault.error is not None and instance_ids:
+                told = ", ".join(instance_ids)
+                self._deviations.note(effect.effect_id, "not_terminated", told, count=len(instance_ids))
                 raise ApiError(fault.error)
 
     def _stale(self, truth: list[Instance]) -> list[Instance]:

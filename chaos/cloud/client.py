@@ -79,6 +79,10 @@ class CloudClient:
         """Ends a node's raylet, and starts Ray again there."""
         await self._call("POST", f"/nodes/{node}/raylet/restart")
 
+    async def prepare_notice(self) -> None:
+        """Makes ready what a drain notice takes."""
+        await self._call("POST", "/notices/prepare")
+
     async def restart_head(self) -> None:
         """Ends the head at once and starts it again."""
         await self._call("POST", "/head/restart")

@@ -16,9 +16,9 @@ from chaos.cloud.driver import NodeDriver, NodeLaunch, Sampling
 from chaos.cloud.harming import Harming
 from chaos.cloud.instances import ActiveEffect, Instance, StateFile
 from chaos.cloud.journal import Journal
-from chaos.cloud.launching import LaunchFor, Launching
+from chaos.cloud.launching import LaunchFor, Launching, Placed
 from chaos.cloud.ledger import Ledger
-from chaos.cloud.node_processes import NodeProcesses
+from chaos.cloud.node_processes import EndProcesses, NodeProcesses, end_all
 from chaos.cloud.rpc_faults import carried, environment_for
 from chaos.cluster import Gauges, NetworkView, PathMeasurement, PathSample
 from chaos.cluster_spec import ClusterSpec
@@ -38,25 +38,28 @@ class Cloud:
         journal: Journal,
         launch_for: LaunchFor,
         configuration: ConfigurationFile,
+        end_processes: EndProcesses = end_all,
+        placed: Placed | None = None,
     ) -> None:
         self._driver = driver
         self._mark = config.mark
-        self._ledger = Ledger(state)
+        self.ledger = Ledger(state)
         self.journal = journal
-        self._deviations = Deviations(journal)
-        self.answers = Answers(self._ledger, self._deviations)
-        self._configuring = Configuring(config.spec, self._ledger, journal, configuration)
-        self._harming = Harming(self._ledger, driver, enforcers=(self._configuring,), lifted=self._lifted)
-        self.processes = NodeProcesses(self._ledger, driver)
-        self._launching = Launching(
+        self.deviations = Deviations(journal)
+        self.answers = Answers(self.ledger, self.deviations)
+        self._configuring = Configuring(config.spec, self.ledger, journal, configuration)
+        self._harming = Harming(self.ledger, driver, enforcers=(self._configuring,), lifted=self._lifted)
+        self.processes = NodeProcesses(self.ledger, driver, end=end_processes)
+        self.launching = Launching(
             lambda: self.spec.node_types,
-            self._ledger,
+            self.ledger,
             driver,
             self._harming,
             journal,
-            self._deviations,
+            self.deviations,
             launch_for=self._with_rpc_faults(launch_for),
             spawn=self._spawn,
+            placed=placed,
         )
         self._tasks: set[asyncio.Task[None]] = set()
         lease_s = config.first_lease_s
@@ -67,7 +70,7 @@ class Cloud:
 
     def instances(self) -> list[Instance]:
         """All instances that are not terminated, the head first."""
-        return self._ledger.instances()
+        return self.ledger.instances()
 
     @property
     def spec(self) -> ClusterSpec:
@@ -86,14 +89,14 @@ class Cloud:
 
     async def resume(self) -> None:
         """Goes on where an earlier Cloud of this cluster stopped: boots what was pending, keeps leases."""
-        self._launching.resume()
-        self._spawn(self._launching.watch())
+        self.launching.resume()
+        self._spawn(self.launching.watch())
         self._spawn(self._harming.expire())
         self._spawn(self._harming.follow())
 
     async def start_head(self) -> Instance:
         """Adopts or starts the head."""
-        return await self._launching.start_head()
+        return await self.launching.start_head()
 
     async def restart_head(self) -> None:
         """Ends the head at once and starts it again at its address.
@@ -102,7 +105,7 @@ class Cloud:
             InjectionError: it had ended by itself.
             ClusterError: it did not start again.
         """
-        await self._launching.restart_head()
+        await self.launching.restart_head()
 
     async def launch(self, node_type: str, count: int, tags: dict[str, str]) -> list[Instance]:
         """Accepts a launch of `count` instances; they boot later.
@@ -110,19 +113,20 @@ class Cloud:
         Raises:
             LaunchRefused: some or all were refused; those that were not are launched.
         """
-        return self._launching.launch(node_type, count, tags)
+        return self.launching.launch(node_type, count, tags)
 
     async def terminate(self, instance_id: str) -> None:
         """Ends an instance; of one that is gone or unknown, nothing is left to end."""
-        self._launching.terminate(instance_id)
+        self.launching.terminate(instance_id)
 
     def tag(self, instance_id: str, tags: dict[str, str]) -> None:
         """Adds tags to an instance."""
-        self._launching.tag(instance_id, tags)
+        self.launching.tag(instance_id, tags)
 
     def renumber(self) -> None:
         """Numbers the living workers from `w1` in launch order; the next launch continues there."""
-        self._ledger.renumber()
+        self.ledger.renumber()
+        self._harming.forget()
 
     # -- harm -----------------------------------------------------------------------------------------------
 
@@ -140,7 +144,11 @@ class Cloud:
         Raises:
             InjectionError: no such live node, or it is the head.
         """
-        await self._launching.restart(node)
+        await self.launching.restart(node)
+
+    async def prepare_notice(self) -> None:
+        """Makes ready what the next drain notice takes."""
+        await self._driver.prepare_notice()
 
     async def restart_raylet(self, node: str) -> None:
         """SIGKILL to a node's raylet, after which Ray is started again on the node.
@@ -148,7 +156,7 @@ class Cloud:
         Raises:
             InjectionError: no such live node, it stands still or is ending, it is the head, or its raylet has ended.
         """
-        instance = self._ledger.live(node).instance
+        instance = self.ledger.live(node).instance
         if self._harming.frozen(instance):
             raise InjectionError(f"node {node!r} is paused: nothing starts there")
         if self._harming.ending(instance):
@@ -169,7 +177,7 @@ class Cloud:
 
     def effects(self) -> list[ActiveEffect]:
         """The harm in force."""
-        return self._ledger.effects()
+        return self.ledger.effects()
 
     async def measure_path(self, source: str, destination: str, *, transfer_kib: int) -> PathMeasurement:
         """Measures a path between two nodes."""
@@ -193,10 +201,10 @@ class Cloud:
 
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
-        seen = await self._driver.harm_seen(self._ledger.instances)
+        seen = await self._driver.harm_seen(self.ledger.instances)
         faulty = await asyncio.to_thread(carried, self._mark)
         own = self.spec.ray_environment.items()
-        still = [item.node for item in self._ledger.running() if faulty.get(item.instance, {}).items() - own]
+        still = [item.node for item in self.ledger.running() if faulty.get(item.instance, {}).items() - own]
         return (*seen, *(f"{node}: started with RPC faults" for node in still))
 
     async def rpc_faults_of(self, node: str) -> dict[str, str]:
@@ -205,7 +213,7 @@ class Cloud:
         Raises:
             InjectionError: no such live node.
         """
-        instance = self._ledger.live(node).instance
+        instance = self.ledger.live(node).instance
         return (await asyncio.to_thread(carried, self._mark)).get(instance, {})
 
     # -- the cluster's own lease ----------------------------------------------------------------------------
@@ -216,12 +224,12 @@ class Cloud:
 
     def keep(self) -> None:
         """The cluster lives until it is told to end."""
-        self._ledger.keep()
+        self.ledger.keep()
 
     @property
     def kept(self) -> bool:
         """Whether the cluster outlives its starter."""
-        return self._ledger.kept
+        return self.ledger.kept
 
     def orphaned(self) -> bool:
         """Whether the owner let its lease end."""
@@ -232,23 +240,23 @@ class Cloud:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for instance in self._ledger.running():
+        for instance in self.ledger.running():
             await self._harming.release(instance)
         await self._driver.tear_down()
-        self._ledger.clear()
+        self.ledger.clear()
 
     # -- inside ---------------------------------------------------------------------------------------------
 
     def _lifted(self, effect: ActiveEffect) -> None:
-        self._launching.lifted(effect)
-        self._deviations.settle(effect.effect_id)
+        self.launching.lifted(effect)
+        self.deviations.settle(effect.effect_id)
 
     def _with_rpc_faults(self, launch_for: LaunchFor) -> LaunchFor:
         """Workers start with the RPC faults that are in force at that moment."""
 
         async def launch_with(instance: Instance) -> NodeLaunch:
             launch = await launch_for(instance)
-            faults = [effect.harm for effect in self._ledger.effects() if isinstance(effect.harm, RpcFault)]
+            faults = [effect.harm for effect in self.ledger.effects() if isinstance(effect.harm, RpcFault)]
             if instance.instance == "head" or not faults:
                 return launch
             return launch.model_copy(update={"environment": launch.environment | environment_for(faults)})

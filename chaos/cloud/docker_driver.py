@@ -182,6 +182,10 @@ class DockerDriver:
         found = await self._call(lambda: start_again(self._engine, instance.handle))
         return instance.model_copy(update={"address": await self._call(partial(self._learn, found))})
 
+    async def prepare_notice(self) -> None:
+        """A process that has Ray's client loaded."""
+        await self._notices.prepare()
+
     async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
         """A signal to the container's init process, which hands it on to the wrapper."""
         kernel = await self._kernel_of(instance)
@@ -222,6 +226,7 @@ class DockerDriver:
 
     async def tear_down(self) -> None:
         """Removes every worker of this cluster, and whatever we did to the head's network."""
+        await self._notices.close()
         self._closing = True
         # A start whose caller was cancelled goes on in its thread; what it makes must be there to be found.
         await asyncio.to_thread(wait_for_futures, set(self._in_flight))

@@ -1,8 +1,10 @@
 """Gives Ray notice that a node will be preempted, as a spot market would.
 
-    python -m chaos.cloud.drain_notice GCS_ADDRESS INSTANCE NOTICE_S
+    python -m chaos.cloud.drain_notice GCS_ADDRESS
 
-Ends with status 1, and says why, where the GCS does not know the instance or refuses.
+Loads Ray's client and connects, which takes a while, and then reads `INSTANCE NOTICE_S` from standard input. Says
+`accepted`, or ends with status 1 and says why, where the GCS does not know the instance or refuses; ends without a word
+where there is no input.
 """
 
 from __future__ import annotations
@@ -16,10 +18,13 @@ from ray.core.generated.autoscaler_pb2 import DrainNodeReason, GetClusterStatusR
 _ANSWER_LIMIT_S = 4.0
 
 
-def main(arguments: list[str]) -> None:
+def main(address: str) -> None:
     """Sends the notice."""
-    address, instance, notice_s = arguments[0], arguments[1], float(arguments[2])
     client = GcsClient(address=address)
+    if not (line := sys.stdin.readline()):
+        return
+    instance, asked_s = line.split()
+    notice_s = float(asked_s)
     reply = GetClusterStatusReply()
     reply.ParseFromString(client.get_cluster_status(timeout_s=_ANSWER_LIMIT_S))
     nodes = [node for node in reply.cluster_resource_state.node_states if node.instance_id == instance]
@@ -34,7 +39,8 @@ def main(arguments: list[str]) -> None:
     )
     if not accepted:
         raise SystemExit(f"the raylet refused: {why_not}")
+    print("accepted", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1])

@@ -162,6 +162,10 @@ class NodeDriver(Protocol):
         """
         ...
 
+    async def prepare_notice(self) -> None:
+        """Makes ready what telling a node of its end takes."""
+        ...
+
     async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
         """Has Ray started again on the node, once, when it ends there; or no longer.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from chaos.clock import monotonic_s
+from chaos.clock import monotonic_s, pause
 from chaos.cloud.driver import CLOUD, CloudEnforcer, DiskDriver, GaugeDriver, NetworkDriver, NodeDriver, Sampling
 from chaos.cloud.instances import ActiveEffect, Instance
 from chaos.cloud.ledger import Ledger
@@ -34,12 +35,19 @@ class Harming:
         self._ledger = ledger
         self._enforcers = enforcers
         self._driver = driver
+        self._network_driver = driver if isinstance(driver, NetworkDriver) else None
         self._lifted = lifted
         self._node_locks: dict[str, asyncio.Lock] = {}
         # Nodes that harm has been done to; an earlier Cloud may have done some to any of those there are.
         self._touched: set[str] = set()
         self._inherits = bool(ledger.instances())
         self._log = structlog.get_logger("cloud")
+
+    def forget(self) -> None:
+        """What ended is not needed any more."""
+        there = {item.instance for item in self._ledger.instances()}
+        self._node_locks = {name: lock for name, lock in self._node_locks.items() if name in there or lock.locked()}
+        self._touched &= there
 
     async def kill(self, node: str) -> None:
         """Ends a node at once.
@@ -160,7 +168,12 @@ class Harming:
         undoing: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                await asyncio.sleep(POLL_S)
+                ends_s = [effect.expires_monotonic_s for effect in self._ledger.effects()]
+                await pause(
+                    POLL_S,
+                    within_s=max(0.0, min(ends_s, default=math.inf) - monotonic_s()),
+                    of=None if undoing else self._ledger.state,
+                )
                 for task in [task for task in undoing.values() if task.done()]:
                     task.result()
                 undoing = {effect_id: task for effect_id, task in undoing.items() if not task.done()}
@@ -186,7 +199,7 @@ class Harming:
         known = self._addresses()
         stale: set[str] = set()
         while True:
-            await asyncio.sleep(POLL_S)
+            await pause(POLL_S, of=None if stale else self._ledger.state)
             before, known = known, self._addresses()
             moved = {name for name in before.keys() | known.keys() if before.get(name) != known.get(name)}
             stale = await self._readdress(stale | self._meant_for(moved))
@@ -234,9 +247,9 @@ class Harming:
         return await self._networks().view_network(self._ledger.live(node), addresses=self._addresses())
 
     def _networks(self) -> NetworkDriver:
-        if not isinstance(self._driver, NetworkDriver):
+        if self._network_driver is None:
             raise InjectionError("nodes of a local cluster share this machine's network; use --cluster compose")
-        return self._driver
+        return self._network_driver
 
     def _end(self, name: str) -> Instance:
         """An end of a path: a live node, or the Cloud."""
@@ -245,8 +258,8 @@ class Harming:
     def _addresses(self) -> dict[str, str]:
         """Where nodes and, if it has an address of its own, the Cloud are."""
         ends = self._ledger.instances()
-        if isinstance(self._driver, NetworkDriver):
-            ends = [*ends, self._driver.itself()]
+        if self._network_driver is not None:
+            ends = [*ends, self._network_driver.itself()]
         return {item.node: item.address for item in ends if item.address}
 
     async def gauges(self, node: str) -> Gauges | None:

@@ -19,13 +19,15 @@ State = Literal["pending", "running", "stopping", "terminated"]
 class Fate(Value):
     """What launch faults have in store for one instance.
 
-    It boots `delay_s` late, Ray starts on it `ray_delay_s` after it runs, or never while the effect `rayless` is in
-    force. Nobody has `asked` for a duplicate.
+    It boots `delay_s` late, and, where instances can wait for room, not while the effect `roomless` is in force. Ray
+    starts on it `ray_delay_s` after it runs, or never while the effect `rayless` is in force. Nobody has `asked` for a
+    duplicate.
     """
 
     delay_s: float = 0.0
     ray_delay_s: float = 0.0
     rayless: str = ""
+    roomless: str = ""
     asked: bool = True
 
 

@@ -38,14 +38,14 @@ class LaunchFaults:
     """Decides requests by the launch faults in force, and counts what each has hit."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self.ledger = ledger
 
     def decide(self, node_type: str, count: int) -> Decision:
         """What becomes of a request for `count` instances; faults that hit a number of them have used up that many."""
         refused = self._refused(node_type, count)
         accepted = count - sum(hit for hit, _ in refused)
-        fates = self._with_duplicates(node_type, self._fates(node_type, accepted))
-        lost = self._lost(node_type) if fates else ()
+        fates = self._with_duplicates(node_type, self.fates(node_type, accepted))
+        lost = self.lost(node_type) if fates else ()
         return Decision(tuple(fates), tuple(refused), lost)
 
     def _refused(self, node_type: str, count: int) -> list[tuple[int, str]]:
@@ -54,28 +54,28 @@ class LaunchFaults:
         def left() -> int:
             return count - sum(hit for hit, _ in refused)
 
-        for effect, fault in self._of(LaunchFault, node_type):
-            if fault.error is not None and (hit := self._hit(effect, fault.count, left())):
+        for effect, fault in self.of(LaunchFault, node_type):
+            if fault.error is not None and (hit := self.hit(effect, fault.count, left())):
                 refused.append((hit, fault.error))
-        for _, partial in self._of(PartialLaunch, node_type):
+        for _, partial in self.of(PartialLaunch, node_type):
             most = min(math.ceil(partial.share * count), partial.at_most or count)
             if left() > most:
                 refused.append((left() - most, partial.error))
-        for _, capacity in self._of(CapacityLimit, node_type):
-            there = Counter(item.node_type for item in self._ledger.instances())[node_type]
+        for _, capacity in self.of(CapacityLimit, node_type):
+            there = Counter(item.node_type for item in self.ledger.instances())[node_type]
             if there + left() > capacity.at_most:
                 refused.append((min(left(), there + left() - capacity.at_most), capacity.error))
         return [(hit, error) for hit, error in refused if hit]
 
-    def _fates(self, node_type: str, count: int) -> list[Fate]:
+    def fates(self, node_type: str, count: int) -> list[Fate]:
         """Each effect with hits left hits the first of them; the longest of several delays holds."""
         fates = [Fate()] * count
-        for effect, fault in self._of(LaunchFault, node_type):
-            for place in range(self._hit(effect, fault.count, count) if fault.error is None else 0):
+        for effect, fault in self.of(LaunchFault, node_type):
+            for place in range(self.hit(effect, fault.count, count) if fault.error is None else 0):
                 delay_s = max(fates[place].delay_s, _delay_s(fault, effect.hits + place))
                 fates[place] = fates[place].model_copy(update={"delay_s": delay_s})
-        for effect, late in self._of(LateRay, node_type):
-            for place in range(self._hit(effect, late.count, count)):
+        for effect, late in self.of(LateRay, node_type):
+            for place in range(self.hit(effect, late.count, count)):
                 fate = fates[place]
                 harmed = (
                     {"rayless": fate.rayless or effect.effect_id}
@@ -88,29 +88,31 @@ class LaunchFaults:
     def _with_duplicates(self, node_type: str, fates: list[Fate]) -> list[Fate]:
         twins = [
             fates[place].model_copy(update={"asked": False})
-            for effect, twice in self._of(DuplicatedLaunch, node_type)
-            for place in range(self._hit(effect, twice.count, len(fates)))
+            for effect, twice in self.of(DuplicatedLaunch, node_type)
+            for place in range(self.hit(effect, twice.count, len(fates)))
         ]
         return fates + twins
 
-    def _lost(self, node_type: str) -> tuple[tuple[str, str], ...]:
+    def lost(self, node_type: str) -> tuple[tuple[str, str], ...]:
+        """The effects that lose the reply to a request, each with what the caller is told instead; one hit each."""
         return tuple(
             (effect.effect_id, reply.error)
-            for effect, reply in self._of(LostReply, node_type)
-            if self._hit(effect, reply.requests, 1)
+            for effect, reply in self.of(LostReply, node_type)
+            if self.hit(effect, reply.requests, 1)
         )
 
-    def _of(self, kind: type[H], node_type: str) -> Iterator[tuple[ActiveEffect, H]]:
-        for effect in self._ledger.effects():
+    def of(self, kind: type[H], node_type: str) -> Iterator[tuple[ActiveEffect, H]]:
+        """The effects in force of a kind of launch harm, on this node type."""
+        for effect in self.ledger.effects():
             harm = effect.harm
             if isinstance(harm, kind) and isinstance(harm, LaunchHarm) and harm.node_type in (None, node_type):
                 yield effect, harm
 
-    def _hit(self, effect: ActiveEffect, limit: int | None, count: int) -> int:
+    def hit(self, effect: ActiveEffect, limit: int | None, count: int) -> int:
         """How many of `count` the effect hits, as many as it has hits left for; they are used up."""
         hit = count if limit is None else max(0, min(count, limit - effect.hits))
         if hit:
-            self._ledger.put_effect(effect.model_copy(update={"hits": effect.hits + hit}))
+            self.ledger.put_effect(effect.model_copy(update={"hits": effect.hits + hit}))
         return hit
 
 

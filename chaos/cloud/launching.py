@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import structlog
 
-from chaos.clock import monotonic_s
+from chaos.clock import monotonic_s, pause
 from chaos.cloud.answers import ApiError, Deviations
 from chaos.cloud.driver import NodeDriver, NodeLaunch
 from chaos.cloud.harming import POLL_S, Harming
@@ -26,6 +26,8 @@ STOP_LIMIT_S = 5.0
 _LAUNCH_REQUEST_TAG = "ray-launch-request"
 
 LaunchFor = Callable[[Instance], Coroutine[Any, Any, NodeLaunch]]
+Placed = Callable[[str], Coroutine[Any, Any, None]]
+"""Returns once there is room for an instance, or it is not wanted any more."""
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -47,6 +49,7 @@ class Launching:
         *,
         launch_for: LaunchFor,
         spawn: Spawn,
+        placed: Placed | None = None,
     ) -> None:
         self._types = types
         self._ledger = ledger
@@ -57,6 +60,7 @@ class Launching:
         self._faults = LaunchFaults(ledger)
         self._launch_for = launch_for
         self._spawn = spawn
+        self._placed = placed
         self._log = structlog.get_logger("cloud")
 
     def resume(self) -> None:
@@ -136,7 +140,7 @@ class Launching:
         request = tags.get(_LAUNCH_REQUEST_TAG, "")
         for hit, reason in decided.refused:
             self._journal.append(NodeLaunchFailed(node_type=node_type, count=hit, reason=reason, request=request))
-        launched = self._accept(node_type, decided.fates, tags)
+        launched = self.accept(node_type, decided.fates, tags)
         if decided.refused:
             reasons = "; ".join(reason for _, reason in decided.refused)
             raise LaunchRefused(f"{reasons} ({len(launched)} of {count} were launched)" if launched else reasons)
@@ -145,6 +149,17 @@ class Launching:
                 self._deviations.note(effect_id, "reply_lost", ", ".join(item.instance for item in launched))
             raise LaunchRefused(decided.lost[0][1], status=HTTPStatus.GATEWAY_TIMEOUT)
         return launched
+
+    def accept(self, node_type: str, fates: Sequence[Fate], tags: dict[str, str]) -> list[Instance]:
+        """Boots an instance for each fate, whatever faults there are; returns those that were asked for."""
+        shape = self._types()[node_type]
+        entered = self._ledger.enter_new(node_type, tags, shape=shape, now_s=monotonic_s(), fates=fates)
+        request = tags.get(_LAUNCH_REQUEST_TAG, "")
+        for instance in entered:
+            if instance.fate.asked:
+                self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
+            self._spawn(self._boot(instance.instance))
+        return [instance for instance in entered if instance.fate.asked]
 
     def terminate(self, instance_id: str) -> None:
         """Ends an instance; of one that is gone or unknown, nothing is left to end."""
@@ -187,26 +202,15 @@ class Launching:
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
         while True:
-            await asyncio.sleep(POLL_S)
+            await pause(POLL_S)
             try:
-                for instance_id in await self._driver.gone(self._ledger.running()):
+                for instance_id in sorted(await self._driver.gone(self._ledger.running())):
                     instance = self._ledger.find(instance_id)
                     if instance is not None and instance.state == "running":
                         await self._driver.stop(instance, limit_s=0.0)
                         self._retire(instance_id, cause="exited")
             except (ChaosError, OSError) as error:
                 self._log.error("looking for ended nodes failed; looking again", error=repr(error))
-
-    def _accept(self, node_type: str, fates: Sequence[Fate], tags: dict[str, str]) -> list[Instance]:
-        """Boots an instance for each fate; returns those that were asked for."""
-        shape = self._types()[node_type]
-        entered = self._ledger.enter_new(node_type, tags, shape=shape, now_s=monotonic_s(), fates=fates)
-        request = tags.get(_LAUNCH_REQUEST_TAG, "")
-        for instance in entered:
-            if instance.fate.asked:
-                self._journal.append(NodeLaunching(node=instance.node, node_type=node_type, request=request))
-            self._spawn(self._boot(instance.instance))
-        return [instance for instance in entered if instance.fate.asked]
 
     def _held(self) -> dict[str, object]:
         """What an instance that is to end has to wait for."""
@@ -225,6 +229,8 @@ class Launching:
     async def _boot(self, instance_id: str) -> None:
         booting = self._ledger.find(instance_id)
         assert booting is not None
+        if self._placed is not None:
+            await self._placed(instance_id)
         await asyncio.sleep(max(0.0, booting.boot_at_monotonic_s - monotonic_s()))
         instance = self._ledger.find(instance_id)  # ended and forgotten meanwhile, it is not there
         if instance is None or instance.state != "pending":

@@ -28,6 +28,14 @@ class Ledger:
         """All instances that are not terminated, the head first."""
         return _living(self._state)
 
+    def state(self) -> object:
+        """All of it; another object after each change."""
+        return self._state
+
+    def entries(self) -> object:
+        """What is said of all instances; another object after each change of one."""
+        return self._state.instances
+
     def instances_at(self, moment_s: float) -> list[Instance]:
         """The same as it was at a moment of the past, or as long ago as is known."""
         before = [state for at_s, state in self._past if at_s <= moment_s]

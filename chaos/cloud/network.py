@@ -132,14 +132,14 @@ def _root_of(disciplines: str, device: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Reshaping:
     """How to get to what is wanted: commands, and what the packet queue process must do by then (None: not be)."""
 
     script: str
     orders: Orders | None
 
 
-def plan(found: Found, wanted: Wanted, *, tables: str, netem: bool) -> Plan:
+def plan(found: Found, wanted: Wanted, *, tables: str, netem: bool) -> Reshaping:
     """What leads from one to the other; an empty script when no command is needed.
 
     Raises:
@@ -150,12 +150,16 @@ def plan(found: Found, wanted: Wanted, *, tables: str, netem: bool) -> Plan:
     left = () if by_netem else wanted.impairments
     leaf = (sent or _NOTHING, received or _NOTHING) if by_netem else (_NOTHING, _NOTHING)
     rules = table_rules(wanted.cuts, wanted.resets, left)
+    kill = _kill_commands(wanted.resets)
+    # Before the rules, so that both ends hear of it: a rule tells the end that sends, and the other one may wait for
+    # what was sent. After them, for those that were made meanwhile.
     commands = [
         *_rate_commands(found, wanted.rate_mbit, *leaf),
+        *kill,
         *restore_script(tables, rules, found.chains, found.jumps),
-        *_kill_commands(wanted.resets),
+        *kill,
     ]
-    return Plan("\n".join(commands), orders_for(left))
+    return Reshaping("\n".join(commands), orders_for(left))
 
 
 def _in_one(impairment: Impairment) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from chaos.cloud.driver import NodeDriver
 from chaos.cloud.ledger import Ledger
@@ -18,7 +18,7 @@ from chaos.cloud.marks import all_pids, command_of, environment_of, signal_all, 
 from chaos.cloud.node_process import start_ticks
 from chaos.cloud.ray_start import PROGRAM_VARIABLE
 from chaos.cluster import NodeProcess
-from chaos.errors import InjectionError
+from chaos.errors import ChaosError, InjectionError
 from chaos.harm import Role
 
 STOPPED = ("T", "t")
@@ -86,12 +86,22 @@ def _pid_namespace(pid: int) -> str:
         return ""
 
 
+EndProcesses: TypeAlias = Callable[[list[int]], Awaitable[None]]
+"""Ends processes by PID, at once."""
+
+
+async def end_all(pids: list[int]) -> None:
+    """SIGKILL to processes of this machine."""
+    await asyncio.to_thread(signal_all, pids, signal.SIGKILL)
+
+
 class NodeProcesses:
     """What the Cloud shows of its nodes' processes, and the killing of single ones."""
 
-    def __init__(self, ledger: Ledger, driver: NodeDriver) -> None:
+    def __init__(self, ledger: Ledger, driver: NodeDriver, *, end: EndProcesses = end_all) -> None:
         self._ledger = ledger
         self._driver = driver
+        self._end = end
 
     async def look(self, node: str) -> tuple[NodeProcess, ...]:
         """The processes of a node; none where it does not run."""
@@ -109,7 +119,7 @@ class NodeProcesses:
         if not hit:
             told = ", ".join(str(pid) for pid in wanted)
             raise InjectionError(f"of node {node!r} no process {told} is there: each had ended by itself")
-        await asyncio.to_thread(signal_all, hit, signal.SIGKILL)
+        await self._end(hit)
 
     async def restart_raylet(self, node: str) -> None:
         """SIGKILL to a node's raylet; what keeps the node up then starts Ray again on it.
@@ -130,6 +140,12 @@ class NodeProcesses:
         await self._driver.keep_up(instance, wanted=True)
         try:
             await self.kill(node, raylets)
-        except BaseException:
-            await self._driver.keep_up(instance, wanted=False)
+        except BaseException as first:
+            try:
+                await self._driver.keep_up(instance, wanted=False)
+            except ChaosError as second:
+                if isinstance(first, ChaosError):
+                    told = f"{first}; and what keeps the node up was not told otherwise: {second}"
+                    raise InjectionError(told) from first
+                raise first from second
             raise

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
 
-from chaos.cloud.command import run_to_end
 from chaos.cloud.config import CloudDirectory
 from chaos.cloud.instances import Instance
 from chaos.cloud.marks import command_of, signal_all
@@ -20,6 +20,7 @@ from chaos.harm import EndingNode, NodeHarm
 from chaos.value import Value
 
 _LIMIT_S = 12.0
+_WRITER = (sys.executable, "-m", "chaos.cloud.drain_notice")
 
 
 class Notices:
@@ -34,6 +35,7 @@ class Notices:
         self._directory = directory
         self._look = look
         self._told: set[tuple[str, str]] = set()
+        self._writer: asyncio.subprocess.Process | None = None
 
     def started(self, handle: str) -> None:
         """A node that has just been started has been told nothing."""
@@ -56,24 +58,60 @@ class Notices:
             raise InjectionError(f"node {instance.node} had ended by itself")
         signal_all(starting, signal.SIGTERM)
 
+    async def prepare(self) -> None:
+        """Starts the process that will send the next notice; it waits with Ray's client loaded."""
+        if self._writer is None or self._writer.returncode is not None:
+            self._writer = await self._start_writer()
+
+    async def close(self) -> None:
+        """Ends what waits to send a notice."""
+        writer, self._writer = self._writer, None
+        if writer is not None and writer.returncode is None:
+            writer.kill()
+            await writer.communicate()
+
     async def _announce(self, instance: Instance, notice_s: float) -> None:
-        gcs = json.loads(self._directory.address.read_text())["gcs"]
+        again = self._writer is not None
+        await self.prepare()
+        writer, self._writer = self._writer, None
+        assert writer is not None
+        try:
+            told = await asyncio.wait_for(_sent(writer, f"{instance.instance} {notice_s}\n"), _LIMIT_S)
+        except asyncio.TimeoutError:
+            raise InjectionError(f"the GCS did not take a drain notice for {instance.node} in {_LIMIT_S:g} s") from None
+        finally:
+            if writer.returncode is None:
+                writer.kill()
+                await writer.communicate()
+        if told:
+            raise InjectionError(f"the drain notice for {instance.node} failed: {told}")
+        if again:
+            await self.prepare()
+
+    async def _start_writer(self) -> asyncio.subprocess.Process:
         environment = dict(os.environ)
         if self._directory.ray_token.exists():
             environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self._directory.ray_token)}
-        # Ray's client lives in a process of its own: it ends the one it lives in when the GCS stays away.
-        try:
-            ended = await run_to_end(
-                sys.executable,
-                "-m",
-                "chaos.cloud.drain_notice",
-                gcs,
-                instance.instance,
-                str(notice_s),
-                limit_s=_LIMIT_S,
-                environment=environment,
-            )
-        except asyncio.TimeoutError:
-            raise InjectionError(f"the GCS did not take a drain notice for {instance.node} in {_LIMIT_S:g} s") from None
-        if ended.status:
-            raise InjectionError(f"the drain notice for {instance.node} failed: {ended.errors.strip()[-300:]}")
+        # Ray's client lives in a process of its own: it ends the one it lives in when the GCS stays away. It ends when
+        # its input does, so with the Cloud.
+        return await asyncio.create_subprocess_exec(
+            *_WRITER,
+            json.loads(self._directory.address.read_text())["gcs"],
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+
+
+async def _sent(writer: asyncio.subprocess.Process, line: str) -> str:
+    """Lets a waiting process send a notice; why it was not taken, or nothing, once it has said that it was."""
+    assert writer.stdin is not None
+    assert writer.stdout is not None
+    with contextlib.suppress(ConnectionError):  # it has ended, and says why
+        writer.stdin.write(line.encode())
+        await writer.stdin.drain()
+    if await writer.stdout.readline():
+        return ""
+    _, errors = await writer.communicate()
+    return errors.decode(errors="replace").strip()[-300:] or f"its sender ended with status {writer.returncode}"

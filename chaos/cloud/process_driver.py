@@ -84,6 +84,7 @@ class ProcessDriver:
         self._device_faults = DeviceFaults(directory, root_on_nodes=str(directory.root))
         self._stopper = Stopper(self.processes)
         self._reviver = Reviver(directory, self.processes, self._revive)
+        self._notices = Notices(directory, self.processes)
         place = Place(self._run_program, self._processes, self.gauges, directory.gcs_address)
         self._resources = NodeResources(directory, place)
         self._enforcers: tuple[Enforcer, ...] = (
@@ -91,7 +92,7 @@ class ProcessDriver:
             *self._resources.enforcers,
             _Stillness(self._pause, self._stopper),
             self._reviver,
-            Notices(directory, self.processes),
+            self._notices,
         )
 
     async def start(self, instance: Instance, launch: NodeLaunch) -> Instance:
@@ -178,6 +179,10 @@ class ProcessDriver:
         await self.stop(instance, limit_s=0.0)
         return await self.start(instance, launch)
 
+    async def prepare_notice(self) -> None:
+        """A process that has Ray's client loaded."""
+        await self._notices.prepare()
+
     async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
         """A signal to the wrapper."""
         wrapper = self._pid(instance)
@@ -241,6 +246,7 @@ class ProcessDriver:
 
     async def tear_down(self) -> None:
         """SIGKILL to every process of this cluster but the Cloud itself."""
+        await self._notices.close()
         deadline = asyncio.get_running_loop().time() + _END_LIMIT_S
         while remaining := processes(self._config.mark, sessions=self._directory.session_instances()):
             signal_all(remaining, signal.SIGKILL)

@@ -35,7 +35,12 @@ def process_routes(cloud: Cloud) -> list[web.RouteDef]:
         await cloud.restart_raylet(request.match_info["node"])
         return web.json_response({})
 
+    async def prepare_notice(_: web.Request) -> web.Response:
+        await cloud.prepare_notice()
+        return web.json_response({})
+
     return [
+        web.post("/notices/prepare", prepare_notice),
         web.get("/nodes/{node}/processes", look),
         web.post("/nodes/{node}/processes/kill", kill),
         web.post("/nodes/{node}/restart", restart),

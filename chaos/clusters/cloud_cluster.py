@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -27,6 +28,7 @@ from chaos.home import cluster_root
 OWNER_LEASE_S = 20.0
 RENEW_S = 2.0
 _POLL_S = 0.1
+_WITHDRAWN_WITHIN_S = 30.0
 _STOP_LIMIT_S = 30.0
 _DISK_FLOOR_MB = 1024
 _START_ATTEMPTS = 3
@@ -125,8 +127,16 @@ class CloudCluster(HarmsThroughCloud):
             shutil.rmtree(self.directory.root, ignore_errors=True)
 
     async def begin_run(self, recorder: Recorder) -> None:
-        """Records into a history from now on, with workers numbered from w1."""
+        """Records into a history from now on, with workers numbered from w1; withdraws what stands requested.
+
+        What a killed driver asked for through Ray Data may stand again: the actor that outlives it asks anew within
+        20 s, as long as that has not expired (`request_expiry_s`).
+
+        Raises:
+            ClusterError: that could not be withdrawn.
+        """
         assert self._observer is not None
+        await self._withdraw_requests(self._observer.sample)
         deadline_s = time.monotonic() + _STOP_LIMIT_S
         while any(node.state == "stopping" for node in await self.nodes()) and time.monotonic() < deadline_s:
             await asyncio.sleep(_POLL_S)
@@ -379,11 +389,49 @@ class CloudCluster(HarmsThroughCloud):
                 texts += path.read_text(errors="replace").splitlines()[-12:]
         return "\n".join(f"  {line}" for line in texts) or "  (no log)"
 
+    async def _withdraw_requests(self, sample: Mapping[str, Any]) -> None:
+        """A driver that is killed withdraws nothing, and the cluster would never come to rest.
+
+        Left out only where the last sample shows that nothing stands: not where the GCS did not answer, nor for v1,
+        of which no sample shows it.
+        """
+        standing = any(demand["source"] == "request_resources" for demand in sample.get("demands", ()))
+        if sample["reachable"] and not standing and self.spec.autoscaler == "v2":
+            return
+        withdrawing = await asyncio.create_subprocess_exec(
+            *withdrawal_command(self.gcs_address(), self.spec.autoscaler),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=self._sampler_environment(),
+            start_new_session=True,
+        )
+        try:
+            said, _ = await asyncio.wait_for(withdrawing.communicate(), _WITHDRAWN_WITHIN_S)
+            words = said.decode(errors="replace").strip() or f"status {withdrawing.returncode}"
+            why = words if withdrawing.returncode else ""
+        except asyncio.TimeoutError:
+            why = f"no answer in {_WITHDRAWN_WITHIN_S:g} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                withdrawing.kill()
+            await withdrawing.wait()
+        if why:
+            raise ClusterError(
+                f"what drivers of before still asked for by request_resources on cluster {self.name!r} could not be "
+                f"withdrawn: {why}"
+            )
+
     async def _renew(self) -> None:
         while True:
             with contextlib.suppress(ClusterError):
                 await self._cloud.renew_owner(OWNER_LEASE_S)
             await asyncio.sleep(RENEW_S)
+
+
+def withdrawal_command(gcs_address: str, autoscaler: str) -> tuple[str, ...]:
+    """The process that withdraws what stands requested of the autoscaler."""
+    return (sys.executable, "-m", "chaos.clusters.withdrawal", gcs_address, autoscaler)
 
 
 def config_of(directory: CloudDirectory) -> CloudConfig:

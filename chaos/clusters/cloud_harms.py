@@ -97,6 +97,10 @@ class HarmsThroughCloud(ABC):
         """Ends a process that its node does without."""
         await self._cloud.apply(end, node=node, effect_id=effect_id, lease_s=lease_s)
 
+    async def prepare_notice(self) -> None:
+        """Lets the Cloud load Ray's client."""
+        await self._cloud.prepare_notice()
+
     async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
         """Tells a node of its end."""
         await self._cloud.apply(ending, node=node, effect_id=effect_id, lease_s=lease_s)

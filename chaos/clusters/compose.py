@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import os
 import secrets
 import shlex
@@ -47,6 +46,7 @@ from chaos.clusters.compose_leftovers import PLAIN_IMAGE, remove_directory, swee
 from chaos.clusters.local import LocalProcess
 from chaos.errors import ClusterError
 from chaos.harm import ClockSkew, CpuThrottle, DiskFill, DiskThrottle, NetworkShape
+from chaos.installed import ray_version
 
 _LINE_LIMIT = 4 * 1024 * 1024
 _COMMAND_LIMIT_S = 120.0
@@ -216,7 +216,7 @@ class ComposeCluster(CloudCluster):
 
     async def _image(self) -> str:
         """The image of this version, made when it is missing; or the one RAYCHAOS_IMAGE names, checked."""
-        ours = importlib.metadata.version("ray")
+        ours = ray_version()
         if self.spec.ray_version not in (None, ours):
             raise ClusterError(
                 f"cluster.ray_version is {self.spec.ray_version}, but this machine has Ray {ours}, which talks to the "

@@ -30,6 +30,29 @@ def _demands(source: str, by_count: Iterable[Any]) -> list[dict[str, Any]]:
     ]
 
 
+def _gang(gang: Any, nodes: Iterable[Any]) -> list[dict[str, Any]]:
+    """A placement group's bundles by shape; those that are to be on one node are one bundle.
+
+    `not_on` are the instances of nodes that hold others of the group where each is to be on a node of its own.
+    """
+    found: list[dict[str, Any]] = []
+    for request in gang.requests:
+        shape, bound = dict(request.resources_bundle), request.placement_constraints
+        if any(constraint.HasField("affinity") for constraint in bound) and found:
+            whole = found[0]["shape"]
+            whole.update({name: whole.get(name, 0.0) + amount for name, amount in shape.items()})
+            continue
+        like = next((one for one in found if one["shape"] == shape), None)
+        if like is None:
+            labels = {one.anti_affinity.label_name for one in bound if one.HasField("anti_affinity")}
+            like = {"shape": shape, "count": 0, "source": "placement_group", "apart": bool(labels)}
+            if held := [node.instance_id for node in nodes if labels & node.dynamic_labels.keys()]:
+                like["not_on"] = held
+            found.append(like)
+        like["count"] += 1
+    return found
+
+
 def read(client: Any) -> dict[str, Any]:
     """One reading. Raises what the GCS client raises."""
     reply = GetClusterStatusReply()
@@ -38,10 +61,7 @@ def read(client: Any) -> dict[str, Any]:
     status_of = cluster.node_states[0].DESCRIPTOR.fields_by_name["status"].enum_type if cluster.node_states else None
     demands = _demands("task", cluster.pending_resource_requests)
     for gang in cluster.pending_gang_resource_requests:
-        demands += [
-            {"shape": dict(request.resources_bundle), "count": 1, "source": "placement_group"}
-            for request in gang.requests
-        ]
+        demands += _gang(gang, cluster.node_states)
     for constraint in cluster.cluster_resource_constraints:
         demands += _demands("request_resources", constraint.resource_requests)
     return {

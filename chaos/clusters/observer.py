@@ -37,8 +37,10 @@ _MOST_PAUSE_S = 8.0
 _WELL_AFTER_S = 10.0
 _LINE_LIMIT = 4 * 1024 * 1024
 _STORE = "object_store_memory"
+# What Ray makes of a node's resources for the bundles of a placement group; of the node they are none.
+_OF_GROUP = re.compile(r"_group_(?:\d+_)?[0-9a-f]{16,}$")
 _LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("instance", re.compile(r"Update instance .*")),
+    ("instance", re.compile(r"(?:Update|New) instance .*")),
     ("stuck", re.compile(r".*is stuck in.*")),
     ("launch_failed", re.compile(r".*(?:Failed to launch|Failed to create|Launch failed).*")),
     ("no_state", re.compile(r"No autoscaling state to report.*")),
@@ -79,6 +81,7 @@ class Observer:
         self._alive: dict[str, str] = {}
         self._joined: set[str] = set()
         self._died: set[str] = set()
+        self._views: dict[str, tuple[dict[str, Any], NodeView]] = {}
         self._last: ClusterSampled | None = None
         self._last_s = float("-inf")
         self.sample: dict[str, Any] = {"reachable": False, "error": "not asked yet"}
@@ -109,6 +112,7 @@ class Observer:
         self._joined.clear()
         self._died = {node["ray_node_id"] for node in self.sample.get("nodes", ()) if not _is_alive(node)}
         self._alive.clear()
+        self._views.clear()
         self._last, self._last_s = None, float("-inf")
         await self._learn_names()
         for work in (
@@ -198,17 +202,7 @@ class Observer:
                     ),
                     at_s=at_s,
                 )
-            views.append(
-                NodeView(
-                    node=known.node,
-                    node_type=node["node_type"],
-                    status=cast(Literal["running", "idle", "draining"], node["status"]),
-                    idle_s=round(node["idle_s"]),
-                    total=_counted(node["total"]),
-                    available=_counted(node["available"]),
-                    store_used=_store_used(node["total"], node["available"]),
-                )
-            )
+            views.append(self._view(known.node, node))
         if sample["reachable"]:
             present = {node["ray_node_id"] for node in sample["nodes"]}
             for ray_node_id in [key for key in self._alive if key not in present]:
@@ -216,7 +210,7 @@ class Observer:
         event = ClusterSampled(
             reachable=sample["reachable"],
             nodes=tuple(sorted(views, key=lambda view: view.node)),
-            demands=tuple(Demand.model_validate(demand) for demand in sample.get("demands", ())),
+            demands=tuple(self._demand(demand) for demand in sample.get("demands", ())),
             cloud=dict(self._cloud),
             autoscaler_pending=sample.get("pending", 0),
             autoscaler_failed=sample.get("failed", 0),
@@ -226,8 +220,29 @@ class Observer:
             self._last, self._last_s = event, clock.now_s()
             recorder.append(event, at_s=at_s)
 
+    def _demand(self, demand: dict[str, Any]) -> Demand:
+        known = (self._names.get(instance) for instance in demand.get("not_on", ()))
+        return Demand.model_validate({**demand, "not_on": [node.node for node in known if node is not None]})
+
+    def _view(self, name: str, node: dict[str, Any]) -> NodeView:
+        """A node as it is shown; the same value as long as that is the same."""
+        before, view = self._views.get(node["ray_node_id"], (None, None))
+        if view is None or view.node != name or before != node:
+            view = NodeView(
+                node=name,
+                node_type=node["node_type"],
+                status=cast(Literal["running", "idle", "draining"], node["status"]),
+                idle_s=round(node["idle_s"]),
+                total=_counted(node["total"]),
+                available=_counted(node["available"]),
+                store_used=_store_used(node["total"], node["available"]),
+            )
+            self._views[node["ray_node_id"]] = (node, view)
+        return view
+
     def _bury(self, recorder: Recorder, ray_node_id: str, node: str, at_s: float) -> None:
         self._alive.pop(ray_node_id, None)
+        self._views.pop(ray_node_id, None)
         if ray_node_id in self._joined and ray_node_id not in self._died:
             self._died.add(ray_node_id)
             recorder.append(NodeDied(node=node, ray_node_id=ray_node_id), at_s=at_s)
@@ -289,7 +304,7 @@ def _counted(resources: Mapping[str, float]) -> dict[str, float]:
     return {
         name: round(amount, 4)
         for name, amount in resources.items()
-        if not name.startswith("node:") and name not in ("memory", _STORE)
+        if not name.startswith("node:") and name not in ("memory", _STORE) and not _OF_GROUP.search(name)
     }
 
 

@@ -7,34 +7,50 @@ import contextlib
 import math
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from ray.core.generated.autoscaler_pb2 import AutoscalingState
+from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 
-from chaos.clock import monotonic_s
+from chaos.clock import monotonic_s, pause
 from chaos.cloud.config import CloudConfig
 from chaos.cloud.core import Cloud
-from chaos.cloud.ray_start import autoscaling_config
-from chaos.cluster import Node, Process, Vitals
+from chaos.cluster import Node, NodeProcess, Process, Vitals
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.observer import RECORD_AT_LEAST_S, SAMPLE_INTERVAL_S, Observer, logged
-from chaos.errors import ClusterError
+from chaos.errors import ClusterError, InvalidSpec
 from chaos.events import AutoscalerLogged, Event, HostSampled
-from chaos.harm import AnswerHarm, ConfigChange, EndingNode, FrozenNode, LaunchHarm
+from chaos.harm import (
+    AnswerHarm,
+    ConfigChange,
+    EndedProcess,
+    EndingNode,
+    FrozenNode,
+    LaunchHarm,
+    Role,
+    StoppedProcesses,
+    ViewHarm,
+)
 from chaos.history import Recorder
-from chaos.sim.autoscaler import Autoscaler, config_of
+from chaos.sim.autoscaler import ClusterConfig
 from chaos.sim.books import Configuration, Events, State
 from chaos.sim.driver import ModelDriver, launch_for
+from chaos.sim.fast import FastConfig
 from chaos.sim.jobs import drive, verify
 from chaos.sim.latency import Latencies
-from chaos.sim.provider import CloudProvider
+from chaos.sim.loop import VirtualLoop
+from chaos.sim.monitor import Monitor, Source
+from chaos.sim.node import Motion
+from chaos.sim.provider import CloudApi, CloudSource
 from chaos.sim.ray import RayModel
-from chaos.sim.state import resource_state, sample
+from chaos.sim.state import glance, sample
+from chaos.sim.views import Views
 from chaos.workload import Workload
 
 _POLL_S = 0.25
+_SAMPLE_WITHIN_S = 30.0
+_SETTLED_AFTER_S = 2.0
 # Machines of the model have nothing else to do.
 _MEMORY_FREE_MB = _DISK_FREE_MB = 65536.0
 
@@ -47,24 +63,67 @@ class SimCluster:
     def __init__(self, name: str, spec: ClusterSpec, *, seed: int = 0) -> None:
         self.name = name
         self.spec = spec
-        self._tasks: list[asyncio.Task[None]] = []
         self._data = Path(tempfile.mkdtemp(prefix="raychaos-sim-"))
-        self._autoscaling = AutoscalingState()
         self._recorder: Recorder | None = None
-        self._model = RayModel(health_check=spec.health_check, latencies=Latencies(), seed=seed)
-        self._configuration = Configuration(spec)
+        self._latencies = spec.latencies or Latencies()
+        self._model = RayModel(health_check=spec.health_check, latencies=self._latencies, seed=seed)
+        self._configuration = Configuration(spec, written=self._edited)
         self._events = Events()
+        driver = self._driver = ModelDriver(self._model, spec)
         self._cloud = Cloud(
             CloudConfig(cluster=name, mark=name, driver="process", spec=spec),
-            ModelDriver(self._model, spec),
+            driver,
             state=State(),
             journal=self._events,
             launch_for=launch_for,
             configuration=self._configuration,
+            end_processes=driver.kill_processes,
+            placed=self._placed,
         )
-        self._provider = CloudProvider(self._cloud)
-        self._autoscaler = Autoscaler(self._provider, self._drain, name=f"{seed}/monitor")
-        self._observer = _ModelObserver(_Listing(self), self._sample)
+        self._api = CloudApi(self._cloud)
+        views = Views(self._model, self._cloud.effects, self._cloud.deviations, session=name)
+        self._fast = spec.twin.mode == "fast"
+        self._monitor = Monitor(
+            self._model,
+            views,
+            self._sources(),
+            name=name,
+            seed=seed,
+            interval_s=spec.update_interval_s,
+            log=self._log,
+            settled=(lambda: not self._cloud.effects()) if self._fast else None,
+        )
+        driver.watch(self._monitor)
+        self._observer = _ModelObserver(
+            _Listing(self), self._sample, late_s=self._late_s, glance=self._glance, patient=self._fast
+        )
+
+    def _sources(self) -> Callable[[Motion], Source]:
+        """What makes a source of nodes for each incarnation of the monitor, which moves as that does."""
+        return lambda motion: CloudSource(
+            self._api, self._configuration.read, motion, name=self.name, make=self._make_config
+        )
+
+    def _make_config(self, configured: dict[str, Any], environment: Mapping[str, str]) -> AutoscalingConfig:
+        return (FastConfig if self._fast else ClusterConfig)(configured, environment)
+
+    def _edited(self, spec: ClusterSpec) -> None:
+        """The configuration says this now; a file is read by whoever wants to know."""
+
+    async def _placed(self, instance: str) -> None:
+        """There is room for an instance: a cloud answers at once whether there is."""
+
+    def _begin(self) -> None:
+        """What acts on its own, beside the monitor, begins to; on a cloud nothing does."""
+
+    def renumber(self) -> int:
+        """Numbers the workers from w1, and forgets what is over; returns the number of the next event."""
+        self._cloud.renumber()
+        self._events.forget()
+        there = [item.instance for item in self._cloud.instances()]
+        self._model.forget(there)
+        self._driver.forget(there)
+        return len(self._events)
 
     # -- life -----------------------------------------------------------------------------------------------
 
@@ -74,29 +133,34 @@ class SimCluster:
         Raises:
             ClusterError: they have not, within the limit.
         """
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.pauses.patient = self._fast
         await self._cloud.start_head()
         await self._cloud.resume()
         self._observer.open()
-        self._tasks.append(asyncio.create_task(self._monitor()))
+        self._begin()
+        self._monitor.start()
         deadline_s = monotonic_s() + self.spec.start_limit_s
         while self._observer.workers_alive() < self.spec.min_workers or not self._observer.head_alive():
             if monotonic_s() > deadline_s:
                 raise ClusterError(f"the twin is not up with {self.spec.min_workers} workers")
-            await asyncio.sleep(_POLL_S)
+            await pause(_POLL_S, within_s=0.0)
 
     async def stop(self) -> None:
         """Ends the model."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
-        self._provider.close()
+        await self._monitor.end()
+        self._api.close()
         await self._observer.close()
         await self._cloud.tear_down()
         shutil.rmtree(self._data, ignore_errors=True)
 
     async def begin_run(self, recorder: Recorder) -> None:
-        """Records from now on, with workers numbered from w1."""
+        """Records from now on, with workers numbered from w1; withdraws what stands requested.
+
+        What a killed driver asked for through Ray Data may stand again, as on a real cluster.
+        """
+        self._model.request(())
         self._recorder = recorder
         await self._observer.attach(recorder, monitor_log=lambda: None)
 
@@ -107,45 +171,27 @@ class SimCluster:
         self._recorder = None
         await self._observer.detach()
 
-    async def _monitor(self) -> None:
-        """What Ray's monitor does: an update, again and again, and a line in the log when one fails."""
-        read: ClusterSpec | None = None
-        config: Any = None
-        while True:
-            await asyncio.sleep(self.spec.update_interval_s)
-            if (spec := self._configuration.read()) is not read:
-                read, config = spec, self._config_of(spec)
-            try:
-                await self._provider.refresh()
-            except ClusterError as error:
-                self._log(f"ERROR {error}")
-                continue
-            try:
-                self._autoscaling = self._autoscaler.update(
-                    resource_state(self._model, session=self.name),
-                    self._provider.get_non_terminated(),
-                    config=config,
-                    errors=self._provider.poll_errors(),
-                    log=self._log,
-                )
-            except Exception as error:  # noqa: BLE001 -- the monitor of a real cluster logs whatever it is, and goes on
-                self._log(f"ERROR autoscaler.py -- {type(error).__name__}: {error}")
-
-    def _config_of(self, spec: ClusterSpec) -> Any:
-        """As the head of a real cluster is given it."""
-        config = CloudConfig(cluster=self.name, mark=self.name, driver="process", spec=spec)
-        return config_of(autoscaling_config(config, cloud_url="", token_path=""), spec.ray_environment)
-
     def _log(self, line: str) -> None:
         event: AutoscalerLogged | None = logged(line)
         if event is not None and self._recorder is not None:
             self._recorder.append(event)
 
-    def _drain(self, ray_node_id: str, if_idle: bool) -> bool:
-        return self._model.drain(ray_node_id, if_idle=if_idle)
+    def _late_s(self) -> float:
+        """How late the observer's next look is."""
+        return self._latencies.look.draw(self._model.stream("look")) if self._latencies.look.median_s else 0.0
 
     def _sample(self) -> dict[str, Any]:
-        return sample(self._model, self._autoscaling)
+        if self._model.gcs.frozen:
+            return {"reachable": False, "error": "the GCS does not answer"}
+        return sample(self._model, self._monitor.said)
+
+    def _glance(self, *, patient: bool) -> tuple[object, ...]:
+        """What tells whether a sample would tell anything new."""
+        said = (self._model.gcs.frozen, *self._monitor.said.values())
+        if not patient:
+            return (*said, *glance(self._model))
+        cloud = ((item.instance, self._cloud.view(item)) for item in self._cloud.instances())
+        return (*said, *cloud, *glance(self._model, idle=False))
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -173,8 +219,24 @@ class SimCluster:
         return here, str(here)
 
     def play(self, workload: Workload, part: Literal["driver", "oracle"], *, data: Path) -> Process:
-        """A workload's model."""
-        return drive(workload, self._model, data) if part == "driver" else verify(workload, data)
+        """A workload's model; the driver's ends with the node it runs on.
+
+        Raises:
+            ClusterError: no node runs that the driver is to run on.
+        """
+        if part == "oracle":
+            return verify(workload, data)
+        host = self._driver_host()
+        if host is None:
+            raise ClusterError(f"no node of type {self.spec.driver_on!r} runs, on which the driver is to run")
+        process = drive(workload, self._model, data, host=host)
+        self._driver.programs.host(host, process)
+        return process
+
+    def _driver_host(self) -> str | None:
+        """The head, or the oldest node of the type that the driver is to run on."""
+        running = (item for item in self._cloud.instances() if item.state == "running")
+        return next((item.instance for item in running if item.node_type == self.spec.driver_on), None)
 
     async def execute(self, module: str, arguments: tuple[str, ...], *, environment: Mapping[str, str]) -> Process:  # noqa: ARG002
         """There are no programs in a model.
@@ -185,8 +247,8 @@ class SimCluster:
         raise ClusterError(f"the twin executes no programs, and so not {module}")
 
     async def hosts_programs(self) -> bool:
-        """The driver runs beside the model."""
-        return True
+        """Whether the head runs, or a node of the type that the driver is to run on."""
+        return self._driver_host() is not None
 
     async def dump_stacks(self, into: Path) -> int:  # noqa: ARG002
         """A model has no processes."""
@@ -205,6 +267,10 @@ class SimCluster:
         """A node ends at once and comes back as the same instance."""
         await self._cloud.restart(node)
 
+    async def restart_head(self) -> None:
+        """The head ends at once, and comes back with what its GCS had stored."""
+        await self._cloud.restart_head()
+
     async def pause_node(self, node: str, *, effect_id: str, lease_s: float) -> None:
         """Nothing on the node moves."""
         await self._cloud.apply(effect_id, FrozenNode(), lease_s=lease_s, node=node)
@@ -216,9 +282,32 @@ class SimCluster:
             return None
         return Vitals(processes=1, stopped=int(self._model.frozen(found.instance)), cpu_s=0.0)
 
+    async def prepare_notice(self) -> None:
+        """Notices need no preparation here."""
+
     async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
         """A node is told that it will end."""
         await self._cloud.apply(effect_id, ending, lease_s=lease_s, node=node)
+
+    async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
+        """What the model shows as a node's processes."""
+        return await self._cloud.processes.look(node)
+
+    async def kill_processes(self, node: str, processes: Sequence[NodeProcess]) -> None:
+        """Ends single ones."""
+        await self._cloud.processes.kill(node, {process.pid: process.started_ticks for process in processes})
+
+    async def stop_processes(self, node: str, role: Role, *, effect_id: str, lease_s: float) -> None:
+        """The monitor or the GCS hangs."""
+        await self._cloud.apply(effect_id, StoppedProcesses(role=role), lease_s=lease_s, node=node)
+
+    async def end_process(self, node: str, end: EndedProcess, *, effect_id: str, lease_s: float) -> None:
+        """The monitor is gone."""
+        await self._cloud.apply(effect_id, end, lease_s=lease_s, node=node)
+
+    async def restart_raylet(self, node: str) -> None:
+        """A node's raylet crashes, and is started again there."""
+        await self._cloud.restart_raylet(node)
 
     async def fault_launches(self, fault: LaunchHarm, *, effect_id: str, lease_s: float) -> None:
         """Launches are late, or fail."""
@@ -226,6 +315,10 @@ class SimCluster:
 
     async def fault_answers(self, fault: AnswerHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
         """Ray is answered otherwise than it is."""
+        await self._cloud.apply(effect_id, fault, lease_s=lease_s, node=node)
+
+    async def fault_views(self, fault: ViewHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """The autoscaler is shown otherwise than it is."""
         await self._cloud.apply(effect_id, fault, lease_s=lease_s, node=node)
 
     async def change_configuration(self, change: ConfigChange, *, effect_id: str, lease_s: float) -> None:
@@ -245,6 +338,26 @@ class SimCluster:
         return tuple(effect.effect_id for effect in self._cloud.effects())
 
 
+def twin_of(name: str, spec: ClusterSpec, *, seed: int = 0) -> SimCluster:
+    """A twin that launches from what the specification says."""
+    return twin_class(spec.twin.provider)(name, spec, seed=seed)
+
+
+def twin_class(provider: str) -> type[SimCluster]:
+    """The class of the twin on a cloud of machines, or on KubeRay.
+
+    Raises:
+        InvalidSpec: the release of Ray that is installed has another KubeRay provider than the model knows.
+    """
+    if provider == "cloud":
+        return SimCluster
+    try:
+        from chaos.clusters.kuberay import KubeRayCluster  # other releases of Ray may lack what it takes
+    except ImportError as error:
+        raise InvalidSpec(f"the twin cannot drive this release's KubeRay provider: {error}") from error
+    return KubeRayCluster
+
+
 class _Listing:
     """What the observer asks of the Cloud."""
 
@@ -257,8 +370,7 @@ class _Listing:
 
     async def renumber(self) -> int:
         """Numbers the workers from w1; returns the number of the next event."""
-        self._cluster._cloud.renumber()
-        return len(self._cluster._events)
+        return self._cluster.renumber()
 
     def events(self, after: int) -> AsyncIterator[tuple[float, Event]]:
         """Node lifecycle events from a number on."""
@@ -268,25 +380,46 @@ class _Listing:
 class _ModelObserver(Observer):
     """Watches a model: there is nothing to sample it with but itself, and no machine under it."""
 
-    def __init__(self, listing: _Listing, read: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        listing: _Listing,
+        read: Callable[[], dict[str, Any]],
+        *,
+        late_s: Callable[[], float],
+        glance: Callable[..., tuple[object, ...]],
+        patient: bool,
+    ) -> None:
         super().__init__(listing, gcs_address="", environment={})
         self._read = read
+        self._late_s = late_s
+        self._glance = glance
+        self._patient = patient
 
     async def _keep_sampling(self) -> None:
-        last: dict[str, Any] = {}
+        last: object = None
         last_s = -math.inf
         while True:
-            seen, now_s = self._read(), monotonic_s()
-            if seen != last or now_s - last_s >= RECORD_AT_LEAST_S:
+            # A run's load begins at one of the first samples: those are never left out.
+            begun = self._recorder is not None and self._recorder.clock.now_s() > _SETTLED_AFTER_S
+            seen, now_s = self._glance(patient=self._patient and begun), monotonic_s()
+            if seen != last or now_s - last_s >= (_SAMPLE_WITHIN_S if self._patient and begun else RECORD_AT_LEAST_S):
                 last, last_s = seen, now_s
-                await self._take({"monotonic_s": now_s, **seen})
-            await asyncio.sleep(SAMPLE_INTERVAL_S)
+                await self._take({"monotonic_s": now_s, **self._read()})
+            within_s = max(0.0, last_s + _SAMPLE_WITHIN_S - now_s) if begun else 0.0
+            await pause(SAMPLE_INTERVAL_S + self._late_s(), within_s=within_s)
+
+    def _stale(self) -> bool:
+        """Where few samples are taken, each is of the Cloud as it is."""
+        return self._patient or super()._stale()
 
     async def _follow_log(self, recorder: Recorder, monitor_log: Callable[[], Path | None]) -> None:
         """The model hands on the lines itself."""
 
     async def _watch_host(self, recorder: Recorder) -> None:
         with contextlib.suppress(asyncio.CancelledError):
+            every_s = RECORD_AT_LEAST_S
             while True:
-                await asyncio.sleep(RECORD_AT_LEAST_S)
+                await asyncio.sleep(every_s)
+                if self._patient:  # the machine of the model has nothing to tell
+                    every_s = min(2 * every_s, _SAMPLE_WITHIN_S)
                 recorder.append(HostSampled(cpu_busy=0.0, memory_free_mb=_MEMORY_FREE_MB, disk_free_mb=_DISK_FREE_MB))

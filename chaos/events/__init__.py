@@ -16,6 +16,7 @@ from chaos.events.cluster import (
     ClusterSampled,
     ConfigChanged,
     Demand,
+    GcsAnsweredWrong,
     HostSampled,
     NodeDied,
     NodeJoined,
@@ -78,6 +79,7 @@ __all__ = [
     "FaultProbed",
     "FaultSkipped",
     "FingerprintTaken",
+    "GcsAnsweredWrong",
     "HostSampled",
     "NodeDied",
     "NodeJoined",
@@ -117,6 +119,7 @@ Event: TypeAlias = Annotated[
     | NodeStarted
     | NodeLaunchFailed
     | CloudAnsweredWrong
+    | GcsAnsweredWrong
     | NodeTerminating
     | NodeTerminated
     | NodeJoined

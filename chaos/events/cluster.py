@@ -46,12 +46,29 @@ class CloudAnsweredWrong(Value):
     Recorded by the side that answers, at most once a second for each effect. `how`: the call got no answer
     (`unreachable`), an error in place of one (`failed`), or one that came late (`slow`); a listing was old (`stale`) or
     without an instance there is (`omitted`); an instance there is was said not to exist (`not_found`); a termination
-    was refused (`not_terminated`); a launch was carried out and answered with an error (`reply_lost`).
+    was refused (`not_terminated`); a launch was carried out and answered with an error (`reply_lost`); a change was
+    refused because another had come before (`conflict`).
     """
 
     kind: Literal["cloud.answered_wrong"] = "cloud.answered_wrong"
     effect: str
-    how: Literal["unreachable", "failed", "slow", "stale", "omitted", "not_found", "not_terminated", "reply_lost"]
+    how: Literal[
+        "unreachable", "failed", "slow", "stale", "omitted", "not_found", "not_terminated", "reply_lost", "conflict"
+    ]
+    count: int = 1
+    detail: str = ""
+
+
+class GcsAnsweredWrong(Value):
+    """The twin's GCS, under an effect, really answered Ray's autoscaler otherwise than it was: `count` times.
+
+    Recorded at most once a second for each effect. `how`: it showed nodes or demand as they were a while ago
+    (`lagged`), or not all nodes (`left_out`); a node refused to end as idle, be it idle or not (`refused`).
+    """
+
+    kind: Literal["gcs.answered_wrong"] = "gcs.answered_wrong"
+    effect: str
+    how: Literal["lagged", "left_out", "refused"]
     count: int = 1
     detail: str = ""
 
@@ -122,11 +139,17 @@ class NodeView(Value):
 
 
 class Demand(Value):
-    """`count` waiting requests of one resource shape."""
+    """`count` waiting requests of one resource shape.
+
+    Those of a placement group wait together: all of them get room, or none. With `apart` each needs a node of its own,
+    and none of those of `not_on`, which hold others of the group.
+    """
 
     shape: Resources
     count: int
     source: Literal["task", "placement_group", "request_resources"] = "task"
+    apart: bool = False
+    not_on: tuple[str, ...] = ()
 
 
 class ClusterSampled(Value):

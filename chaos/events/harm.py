@@ -10,12 +10,13 @@ Outcome: TypeAlias = Literal["took_effect", "no_effect", "unknown"]
 
 
 class FaultDue(Value):
-    """An injection's trigger fired."""
+    """An injection's trigger fired; `by_time` where its event had not come, and the time given for that case did."""
 
     kind: Literal["fault.due"] = "fault.due"
     injection: str
     fault: str
     due_s: float
+    by_time: bool = False
 
 
 class FaultSkipped(Value):

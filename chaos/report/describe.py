@@ -71,7 +71,7 @@ def _of_nodes(event: e.Event) -> str | None:
         return f"{event.node} is being terminated by the autoscaler"
     if isinstance(event, e.NodeTerminated):
         return f"{event.node} is gone ({event.cause})"
-    if isinstance(event, e.CloudAnsweredWrong):
+    if isinstance(event, (e.CloudAnsweredWrong, e.GcsAnsweredWrong)):
         return f"Ray was answered wrongly: {event.how.replace('_', ' ')} × {event.count}" + (
             f" ({event.detail})" if event.detail else ""
         )

@@ -110,6 +110,22 @@ class PlainView(LiveView):
             self._closed = True
 
 
+class SilentView(LiveView):
+    """Shows nothing, for callers that show something of their own."""
+
+    def step(self, text: str) -> None:
+        """Nothing."""
+
+    def show(self, record: Record) -> None:
+        """Nothing."""
+
+    def tick(self, now_s: float) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 class TerminalView(LiveView):
     """A panel that is redrawn a few times a second by its own thread, and gone once closed."""
 

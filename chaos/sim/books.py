@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from chaos.clock import monotonic_s
@@ -36,9 +36,15 @@ class Events(Journal):
     def __init__(self) -> None:
         super().__init__(_NOWHERE)
         self._events: list[tuple[float, Event]] = []
+        self._forgotten = 0
 
     def __len__(self) -> int:
-        return len(self._events)
+        return self._forgotten + len(self._events)
+
+    def forget(self) -> None:
+        """Nobody will ask for what has happened so far."""
+        self._forgotten += len(self._events)
+        self._events.clear()
 
     def append(self, event: Event) -> None:
         """Records an event as happening now."""
@@ -49,8 +55,8 @@ class Events(Journal):
     async def since(self, number: int) -> AsyncIterator[tuple[float, Event]]:
         """The events from a number on, each with its time, as they come."""
         while True:
-            while number < len(self._events):
-                yield self._events[number]
+            while number < len(self):
+                yield self._events[number - self._forgotten]
                 number += 1
             await self._grown.wait()
 
@@ -58,14 +64,16 @@ class Events(Journal):
 class Configuration(ConfigurationFile):
     """What the autoscaler is configured with, and whether it has noticed."""
 
-    def __init__(self, spec: ClusterSpec) -> None:
+    def __init__(self, spec: ClusterSpec, *, written: Callable[[ClusterSpec], None] = lambda _: None) -> None:
         super().__init__(_NOWHERE, lambda _: "")
         self.spec = spec
         self._read = True
+        self._written = written
 
     def write(self, spec: ClusterSpec) -> None:
         """In force from the next reading on."""
         self.spec, self._read = spec, False
+        self._written(spec)
 
     def read(self) -> ClusterSpec:
         """What it says now."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import traceback
-from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -14,11 +13,15 @@ from chaos.clock import monotonic_s
 from chaos.errors import ChaosError
 from chaos.events import Resources, RowsVerified, WorkloadFinished, WorkloadStarted
 from chaos.rows import decode_rows, encode_rows
-from chaos.sim.ray import NodeLost, RayModel, Task
+from chaos.sim.gangs import Gang
+from chaos.sim.latency import JobCosts
+from chaos.sim.node import Task
+from chaos.sim.ray import NodeLost, RayModel
 from chaos.value import Value
-from chaos.workload import EVENT_PREFIX, Workload
+from chaos.workload import EVENT_PREFIX, HasModel, Load, Strategy, Workload
 
 _LOG = "model.jsonl"
+_KILLED = -9
 
 
 class ModelProcess:
@@ -28,6 +31,7 @@ class ModelProcess:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._status = 0
         self._task: asyncio.Task[None] | None = None
+        self.killed = False
 
     def begin(self, task: asyncio.Task[None]) -> None:
         """What it does; it ends when that does."""
@@ -50,6 +54,17 @@ class ModelProcess:
         await asyncio.wait({self._task})
         return self._status
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._task is not None and not self._task.done()
+
+    def kill(self) -> None:
+        """Ends it without a word, and before it can do anything about it."""
+        assert self._task is not None
+        self.killed = self.running
+        self._task.cancel()
+
     async def stop(self) -> None:
         """Ends it."""
         assert self._task is not None
@@ -58,14 +73,14 @@ class ModelProcess:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is not None:
-            self._status = 1
+            self._status = _KILLED if self.killed else 1
         if not task.cancelled() and (error := task.exception()) is not None:
             self._lines.put_nowait("".join(traceback.format_exception(error)))
         self._lines.put_nowait(None)
 
 
-def drive(workload: Workload, model: RayModel, data: Path) -> ModelProcess:
-    """Starts a workload's driver."""
+def drive(workload: Workload, model: RayModel, data: Path, *, host: str) -> ModelProcess:
+    """Starts a workload's driver on this instance."""
     process = ModelProcess()
 
     async def main() -> None:
@@ -73,15 +88,32 @@ def drive(workload: Workload, model: RayModel, data: Path) -> ModelProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as ops:
             process.say(WorkloadStarted(workload=workload.name, rows_total=workload.rows_total, device="model"))
+            costs = model.latencies.job(workload.name)
             try:
-                await workload.play(_Site(process, model, ops))
+                assert isinstance(workload, HasModel)
+                await model.takes(costs.begin, "begin")
+                await workload.play(_Site(process, model, ops, data, costs, host))
+                await model.takes(costs.end, "end")
             except ChaosError as error:
                 process.say(WorkloadFinished(outcome="failed", error=str(error)))
             else:
                 process.say(WorkloadFinished(outcome="ok"))
+            finally:
+                if not process.killed:  # every driver does so when it leaves
+                    model.request(())
 
     process.begin(asyncio.create_task(main()))
     return process
+
+
+def _computed(data: Path) -> set[int]:
+    """The rows of which the operation log says that they were computed."""
+    done: set[int] = set()
+    for line in (data / "ops" / _LOG).read_text(encoding="utf-8").splitlines():
+        operation = json.loads(line)
+        if operation["phase"] == "completed":
+            done.update(decode_rows(operation["rows"]))
+    return done
 
 
 def verify(workload: Workload, data: Path) -> ModelProcess:
@@ -89,12 +121,8 @@ def verify(workload: Workload, data: Path) -> ModelProcess:
     process = ModelProcess()
 
     async def main() -> None:
-        done: Counter[int] = Counter()
-        for line in (data / "ops" / _LOG).read_text(encoding="utf-8").splitlines():
-            operation = json.loads(line)
-            if operation["phase"] == "completed":
-                done.update(set(decode_rows(operation["rows"])))
-        missing = [row for row in range(workload.rows_total) if not done[row]]
+        done = _computed(data)
+        missing = [row for row in range(workload.rows_total) if row not in done]
         process.say(
             RowsVerified(
                 rows_expected=workload.rows_total,
@@ -113,10 +141,15 @@ def verify(workload: Workload, data: Path) -> ModelProcess:
 class _Site:
     """What a workload's model is given."""
 
-    def __init__(self, process: ModelProcess, model: RayModel, ops: IO[str]) -> None:
+    def __init__(
+        self, process: ModelProcess, model: RayModel, ops: IO[str], data: Path, costs: JobCosts, host: str
+    ) -> None:
+        self.costs = costs
+        self._host = host
         self._process = process
         self._model = model
         self._ops = ops
+        self._data = data
         self._number = 0
 
     def report(self, event: Value) -> None:
@@ -127,6 +160,32 @@ class _Site:
         """In virtual time."""
         await asyncio.sleep(seconds)
 
+    def load(self) -> Load:
+        """What was told last."""
+        return Load.told(self._data)
+
+    def gather(self, bundles: Sequence[Resources], strategy: Strategy) -> _Group:
+        """A placement group."""
+        return _Group(self, self._model, self._model.gather(bundles, strategy))
+
+    def request(self, bundles: Sequence[Resources]) -> None:
+        """As the driver calls `request_resources`."""
+        self._model.request(bundles)
+
+    def ask(self, bundles: Sequence[Resources], *, expire_after_s: float) -> None:
+        """As Ray Data in the driver asks, through an actor on the driver's node."""
+        for home in self._model.alive_on(self._host):
+            self._model.coordinator.ask(self, bundles, expire_after_s=expire_after_s, home=home)
+
+    def withdraw(self) -> None:
+        """As Ray Data does when its job is over; not so where the driver was killed."""
+        if not self._process.killed:
+            self._model.coordinator.withdraw(self)
+
+    def computed(self) -> frozenset[int]:
+        """The rows that are in the operation log as completed."""
+        return frozenset(_computed(self._data))
+
     async def hold(self, bundle: Resources) -> _Place:
         """Waits as a task of Ray's does; whoever is cancelled meanwhile wants it no more."""
         task = self._model.submit(bundle)
@@ -136,6 +195,23 @@ class _Site:
             self._model.release(task)
             raise
         return _Place(self, self._model, task)
+
+    async def compute(self, task: Task, rows: range, seconds: float) -> bool:
+        """One batch where a task has room; the first on a node waits until that is warm. False: the node was lost."""
+        node, model, costs = task.placed.result(), self._model, self.costs
+        try:
+            if not node.warm:
+                await model.work(task, costs.warm_up.draw(model.stream(f"warm/{node.ray_node_id}")))
+                node.warm = True
+            elif costs.between.median_s:
+                await model.work(task, costs.between.draw(model.stream("between")))
+            op = self.next_op()
+            self.log("invoked", op, node.instance, rows)
+            await model.work(task, seconds * costs.batch.draw(model.stream("batch")))
+        except NodeLost:
+            return False
+        self.log("completed", op, node.instance, rows)
+        return True
 
     def log(self, phase: str, op: str, instance: str, rows: range) -> None:
         """One line of the operation log."""
@@ -164,20 +240,28 @@ class _Place:
         self._task = task
 
     async def compute(self, rows: range, seconds: float) -> bool:
-        """One batch; the first on a node waits until that is warm."""
-        node = self._task.placed.result()
-        try:
-            if not node.warm:
-                await self._model.work(self._task, self._model.latencies.warm_up.draw(self._model.stream("warm")))
-                node.warm = True
-            op = self._site.next_op()
-            self._site.log("invoked", op, node.instance, rows)
-            await self._model.work(self._task, seconds)
-        except NodeLost:
-            return False
-        self._site.log("completed", op, node.instance, rows)
-        return True
+        """One batch."""
+        return await self._site.compute(self._task, rows, seconds)
 
     def let_go(self) -> None:
         """The room is there for others."""
         self._model.release(self._task)
+
+
+class _Group:
+    """Room for a placement group."""
+
+    def __init__(self, site: _Site, model: RayModel, gang: Gang) -> None:
+        self._site = site
+        self._model = model
+        self._gang = gang
+
+    async def compute(self, bundle: int, rows: range, seconds: float) -> bool:
+        """One batch, once the bundle has room."""
+        task = self._gang.bundles[bundle]
+        await asyncio.wait({task.placed})
+        return await self._site.compute(task, rows, seconds)
+
+    def let_go(self) -> None:
+        """The room is there for others."""
+        self._model.disband(self._gang)

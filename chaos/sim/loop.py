@@ -6,13 +6,16 @@ It makes no threads: what is handed to one is done at once, so that the order of
 from __future__ import annotations
 
 import asyncio
+import heapq
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, TypeVar
 
 from chaos.clock import time_from
 from chaos.errors import ChaosError
+from chaos.sim.pauses import Pauses, Timer
 
 T = TypeVar("T")
 
@@ -26,11 +29,13 @@ class NothingHappens(ChaosError):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its time moves from one timer to the next."""
+    """Its time moves from one timer to the next; those due at the same moment come in the order they were set in."""
 
     def __init__(self) -> None:
         self._virtual_s = 0.0
+        self._number = 0
         super().__init__(_Jumping(self))
+        self.pauses = Pauses(self, schedule=self._schedule, waiting=lambda: len(self._ready))  # type: ignore[attr-defined]
         # What is due within it is due. Of a nanosecond, as by default, nothing is left after some months.
         self._clock_resolution = _RESOLUTION_S
 
@@ -46,9 +51,40 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Seconds since the Unix epoch, as if the loop had been made at a fixed moment."""
         return EPOCH_S + self._virtual_s
 
-    def pass_time(self, seconds: float) -> None:
-        """It is that much later."""
-        self._virtual_s += seconds
+    def jump(self) -> None:
+        """The moment of the next timer comes.
+
+        Raises:
+            NothingHappens: there is none.
+        """
+        if not self._scheduled:  # type: ignore[attr-defined]
+            raise NothingHappens("the model stands still: everybody waits, and there is no timer")
+        self._virtual_s = max(self._virtual_s, self._scheduled[0].when())  # type: ignore[attr-defined]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Calls it when that moment comes."""
+        timer = Timer((when, self._virtual_s, self._next()), callback, args, self, context, self.pauses.reach)
+        self._schedule(timer)
+        return timer
+
+    def _schedule(self, timer: Timer) -> None:
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    async def pause(
+        self, interval_s: float, *, within_s: float, changed: bool, of: Callable[[], object] | None
+    ) -> None:
+        """Sleeps until the next tick, or while patient until the next at which there may be something to see."""
+        if self.pauses.patient:
+            await self.pauses.pause(interval_s, number=self._next, within_s=within_s, changed=changed, of=of)
+        else:
+            await asyncio.sleep(interval_s)
 
     def run_in_executor(  # type: ignore[override]
         self,
@@ -75,26 +111,42 @@ class _Jumping(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready now; if that is nothing, the time of the next timer comes."""
         ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise NothingHappens("the model stands still: everybody waits, and there is no timer")
-            self._loop.pass_time(timeout)
+        self._loop.pauses.turn()
+        if not ready and timeout != 0:
+            self._loop.jump()
         return ready
+
+
+class VirtualTime:
+    """Virtual time that stands still between calls; within one, no other event loop may run in this thread."""
+
+    def __init__(self) -> None:
+        self._loop = VirtualLoop()
+
+    def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Runs a coroutine to its end; what was begun before goes on meanwhile."""
+        with time_from(self._loop):
+            try:
+                asyncio.set_event_loop(self._loop)
+                return self._loop.run_until_complete(work())
+            finally:
+                asyncio.set_event_loop(None)
+
+    def close(self) -> None:
+        """Gives up what was begun."""
+        try:
+            _cancel_all(self._loop)
+        finally:
+            self._loop.close()
 
 
 def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Runs a coroutine to its end in virtual time; no other event loop may run in this thread."""
-    loop = VirtualLoop()
-    with time_from(loop):
-        try:
-            asyncio.set_event_loop(loop)
-            return loop.run_until_complete(main())
-        finally:
-            try:
-                _cancel_all(loop)
-            finally:
-                asyncio.set_event_loop(None)
-                loop.close()
+    time = VirtualTime()
+    try:
+        return time.call(main)
+    finally:
+        time.close()
 
 
 def _cancel_all(loop: VirtualLoop) -> None:
@@ -107,4 +159,5 @@ def _cancel_all(loop: VirtualLoop) -> None:
         await asyncio.gather(*left, return_exceptions=True)
         await loop.shutdown_asyncgens()
 
-    loop.run_until_complete(cancel())
+    with time_from(loop):
+        loop.run_until_complete(cancel())

@@ -8,92 +8,42 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import random
-from collections.abc import Coroutine, Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections import deque
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from chaos.clock import monotonic_s
 from chaos.cluster_spec import HealthCheck
 from chaos.events import Resources
-from chaos.sim.latency import Latencies
+from chaos.sim.gangs import Gang
+from chaos.sim.latency import Latencies, LogNormal
+from chaos.sim.node import Motion, RayNode, Task
+from chaos.sim.queue import Queue
+from chaos.sim.requests import Coordinator
+from chaos.workload import Strategy
+
+T = TypeVar("T")
 
 HEAD = "head"
 _INTERNAL_HEAD = "node:__internal_head__"
-_INSTANT_S = 1e-9
+# Ray's `maximum_gcs_dead_node_cached_count`.
+_DEAD_REMEMBERED = 1000
 
 
 class NodeLost(Exception):
     """The node on which something ran is dead, as the GCS sees it."""
 
 
-@dataclass
-class Task:
-    """Something that holds `bundle` on a node from when it is placed until it is released."""
-
-    bundle: Resources
-    placed: asyncio.Future[RayNode]
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass
-class RayNode:
-    """One node as Ray knows it. `alive` is the truth, `believed` what the GCS believes; times are monotonic."""
+@dataclass(frozen=True)
+class DeadNode:
+    """What the GCS remembers of a node it has declared dead."""
 
     ray_node_id: str
     instance: str
     node_type: str
-    total: Resources
-    available: Resources
-    joined_s: float
-    alive: bool = True
-    believed: bool = True
-    frozen: bool = False
-    draining: bool = False
-    idle_since_s: float = 0.0
-    warm: bool = False
-    tasks: list[Task] = field(default_factory=list)
-    missed: asyncio.Task[None] | None = None
-    thawed: asyncio.Event = field(default_factory=asyncio.Event)
-    _moved_s: float = 0.0
-    _moves_since_s: float = field(default_factory=monotonic_s)
-
-    def moved_s(self) -> float:
-        """For how long it has moved since it joined."""
-        return self._moved_s + (0.0 if self.frozen or not self.alive else monotonic_s() - self._moves_since_s)
-
-    def stop_moving(self, *, for_good: bool) -> None:
-        """It is frozen, or ends."""
-        self._moved_s = self.moved_s()
-        self.frozen, self.alive = self.frozen or not for_good, self.alive and not for_good
-
-    def go_on(self) -> None:
-        """It is thawed."""
-        self.frozen, self._moves_since_s = False, monotonic_s()
-        self.thawed.set()
-
-    @property
-    def answers(self) -> bool:
-        """Whether health checks of it pass."""
-        return self.alive and not self.frozen
-
-    def fits(self, bundle: Resources) -> bool:
-        """Whether it has room for a bundle now."""
-        return all(self.available.get(name, 0.0) + 1e-9 >= amount for name, amount in bundle.items() if amount)
-
-    def take(self, task: Task) -> None:
-        """The task holds its bundle."""
-        for name, amount in task.bundle.items():
-            self.available[name] = self.available.get(name, 0.0) - amount
-        self.tasks.append(task)
-
-    def give_back(self, task: Task) -> None:
-        """The task lets go of its bundle."""
-        self.tasks.remove(task)
-        for name, amount in task.bundle.items():
-            self.available[name] = self.available.get(name, 0.0) + amount
-        if not self.tasks:
-            self.idle_since_s = monotonic_s()
 
 
 class RayModel:
@@ -105,10 +55,17 @@ class RayModel:
         self._seed = seed
         self._numbers: dict[str, int] = {}
         self._nodes: dict[str, RayNode] = {}
-        self._starting: dict[str, asyncio.Task[None]] = {}
-        self._pending: set[asyncio.Task[None]] = set()
-        self._waiting: list[Task] = []
+        self._starting: dict[str, Motion] = {}
+        self._crashed: set[str] = set()
+        self._dead: deque[DeadNode] = deque(maxlen=_DEAD_REMEMBERED)
+        self._pending: set[asyncio.Task[Any]] = set()
+        self._returning: asyncio.Task[None] | None = None
+        self._queue = Queue(seed)
+        self.requested: tuple[Resources, ...] = ()
+        self.coordinator = Coordinator(self.request)
         self.version = 0
+        self.gcs = Motion()
+        self.head_up = True
 
     # -- nodes ----------------------------------------------------------------------------------------------
 
@@ -119,18 +76,43 @@ class RayModel:
         return random.Random(int.from_bytes(digest[:8], "big"))
 
     def start(self, instance: str, node_type: str, resources: Resources, *, delay_s: float = 0.0) -> None:
-        """Ray is started on an instance, and joins a little later."""
+        """Ray is started on an instance, and joins a little later, once the instance has moved for so long."""
         join_s = delay_s + self.latencies.join.draw(self.stream(f"join/{instance}"))
-        self._starting[instance] = asyncio.create_task(self._join(instance, node_type, resources, join_s))
+        self._crashed.discard(instance)
+        starting = self._starting[instance] = Motion()
+        self._later(self._join(instance, starting, node_type, resources, join_s))
 
-    async def _join(self, instance: str, node_type: str, resources: Resources, join_s: float) -> None:
-        await asyncio.sleep(join_s)
-        del self._starting[instance]
-        self._enter(instance, node_type, resources)
+    async def _join(self, instance: str, starting: Motion, node_type: str, resources: Resources, join_s: float) -> None:
+        if await starting.move(join_s) and await self.gcs.moving() and await starting.moving():
+            del self._starting[instance]
+            self._enter(instance, node_type, resources)
 
     def start_head(self, resources: Resources) -> None:
         """The head is there at once."""
         self._enter(HEAD, HEAD, {**resources, _INTERNAL_HEAD: 1.0})
+
+    def end_head(self) -> None:
+        """The head is gone at once, and with it the GCS: until it is back nobody joins, and nobody is missed."""
+        if self._returning is not None:
+            self._returning.cancel()
+        self.head_up = False
+        if not self.gcs.frozen:
+            self.gcs.freeze()
+
+    def return_head(self, resources: Resources, *, answers: Callable[[], None]) -> None:
+        """The head starts, and answers once it joins: its GCS knows what it had stored, which is all but requests."""
+
+        async def return_() -> None:
+            await asyncio.sleep(self.latencies.join.draw(self.stream(f"join/{HEAD}")))
+            self.head_up = True
+            self.requested = ()
+            self.gcs.thaw()
+            for node in self._of(HEAD):
+                self._bury(node)
+            self.start_head(resources)
+            answers()
+
+        self._returning = self._later(return_())
 
     def _enter(self, instance: str, node_type: str, resources: Resources) -> None:
         number = self._numbers[f"node/{instance}"] = self._numbers.get(f"node/{instance}", 0) + 1
@@ -151,65 +133,124 @@ class RayModel:
         """Whether Ray on the instance is alive, or starting."""
         return instance in self._starting or any(node.alive for node in self._of(instance))
 
+    def crashed(self, instance: str) -> bool:
+        """Whether Ray on the instance has ended by itself, and not because nothing was left to do."""
+        return instance in self._crashed and not self.runs(instance)
+
     def end(self, instance: str, *, politely: bool) -> None:
         """Ray on the instance ends. A polite end is told to the GCS; of another, health checks tell it."""
         starting = self._starting.pop(instance, None)
         if starting is not None:
-            starting.cancel()
+            starting.end()
+        self._crashed.discard(instance)
         for node in self._of(instance):
             if node.alive:
-                node.stop_moving(for_good=True)
+                node.end()
                 if not node.believed:
-                    del self._nodes[node.ray_node_id]
-                elif politely and not node.frozen:
-                    self._bury(node)
-                else:
+                    self._forget(node)
+                elif not politely or node.frozen:
                     self._miss(node)
+                elif self.gcs.frozen:
+                    self._miss(node)  # whichever comes first, once the GCS moves: its checks, or what it was told
+                    self._later(self._tell(node))
+                else:
+                    self._bury(node)
+
+    async def _tell(self, node: RayNode) -> None:
+        """The GCS hears that a node has ended, as soon as it moves."""
+        await self.gcs.moving()
+        if node.believed:
+            self._bury(node)
+
+    def crash(self, instance: str, *, politely: bool = False) -> None:
+        """Ray on the instance ends by itself: without a word or, where it gives up, politely."""
+        self.end(instance, politely=politely)
+        self._crashed.add(instance)
+
+    def alive_on(self, instance: str) -> list[RayNode]:
+        """What of Ray lives on an instance, whatever the GCS believes."""
+        return [node for node in self._of(instance) if node.alive]
+
+    def fail_task(self, instance: str, number: int) -> None:
+        """The process that a task runs in is gone: its owner learns it at once, and its room is free."""
+        for node in self.alive_on(instance):
+            for task in [task for task in node.tasks if task.number == number]:
+                node.give_back(task)
+                task.lost.set()
+                if (
+                    again := self._queue.renewed(task)
+                ) is not None:  # what is lost is the process, not the bundle's room
+                    node.take(again)
+                    again.placed.set_result(node)
+                if node.draining and not node.tasks:
+                    self._leave(node)
+        self._place_waiting()
 
     def freeze(self, instance: str) -> None:
         """Nothing on the instance moves, and health checks of it time out."""
+        if (starting := self._starting.get(instance)) is not None and not starting.frozen:
+            starting.freeze()
         for node in self._of(instance):
             if node.alive and not node.frozen:
-                node.stop_moving(for_good=False)
+                node.freeze()
                 self._miss(node)
 
     def thaw(self, instance: str) -> None:
         """It moves again; what the GCS has declared dead ends itself."""
+        if (starting := self._starting.get(instance)) is not None and starting.frozen:
+            starting.thaw()
         for node in self._of(instance):
             if not node.alive or not node.frozen:
                 continue
-            node.go_on()
+            node.thaw()
+            node.unanswered = None
             if node.missed is not None:
                 node.missed.cancel()
             if not node.believed:
-                node.stop_moving(for_good=True)
-                del self._nodes[node.ray_node_id]
+                node.end()
+                self._crashed.add(instance)
+                self._forget(node)
 
     def frozen(self, instance: str) -> bool:
         """Whether nothing on the instance moves."""
-        return any(node.alive and node.frozen for node in self._of(instance))
+        starting = self._starting.get(instance)
+        return (starting is not None and starting.frozen) or any(
+            node.alive and node.frozen for node in self._of(instance)
+        )
 
     def _miss(self, node: RayNode) -> None:
         """Health checks fail from now on: refused at once by a node that ended, unanswered by one that is frozen.
 
-        Those that failed before, of a node that has moved since, do not count.
+        Of those that failed before only these count that were unanswered until now.
         """
         if node.missed is not None:
             node.missed.cancel()
         check = self._health_check
-        each_ms = check.period_ms if not node.alive else check.period_ms + check.timeout_ms
+        failed = 0
+        if node.unanswered is not None:
+            since_s, every_s = node.unanswered
+            failed = max(0, math.floor((self.gcs.moved_s() - since_s) / every_s) + 1)
+        each_s = (check.period_ms if not node.alive else check.period_ms + check.timeout_ms) / 1000.0
         first_s = max(0.0, node.joined_s + check.initial_delay_ms / 1000.0 - monotonic_s())
-        chance_s = self.stream(f"check/{node.ray_node_id}").uniform(0.0, check.period_ms / 1000.0)
-        after_s = first_s + chance_s + each_ms * (check.failure_threshold - 1) / 1000.0
+        first_s += self.stream(f"check/{node.ray_node_id}").uniform(0.0, check.period_ms / 1000.0)
+        after_s = first_s + each_s * max(0, check.failure_threshold - failed - 1)
+        node.unanswered = (self.gcs.moved_s() + first_s, each_s)
+        if not node.alive and self.latencies.notice is not None:
+            after_s = self.latencies.notice.draw(self.stream(f"notice/{node.ray_node_id}"))
 
         async def missing() -> None:
-            await asyncio.sleep(after_s)
+            await self.gcs.move(after_s)
             if node.believed and not node.answers:
                 self._bury(node)
 
         node.missed = self._later(missing())
 
-    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def takes(self, latency: LogNormal, stream: str) -> None:
+        """Returns when so much time has passed; where it takes none, at once: nobody else gets to do anything."""
+        if latency.median_s:
+            await asyncio.sleep(latency.draw(self.stream(stream)))
+
+    def _later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
@@ -219,42 +260,87 @@ class RayModel:
         """The GCS declares the node dead: what ran there is lost, and its owners learn it."""
         node.believed = False
         node.draining = False
+        node.buried.set()
         for task in list(node.tasks):
             node.give_back(task)
             task.lost.set()
+            self._queue.renewed(task)
+        self._dead.append(DeadNode(node.ray_node_id, node.instance, node.node_type))
         if node.alive and not node.frozen:  # it learns of it, and ends itself
-            node.stop_moving(for_good=True)
+            node.end()
         if not node.alive:
-            del self._nodes[node.ray_node_id]
+            self._forget(node)
         self._place_waiting()
 
-    def drain(self, ray_node_id: str, *, if_idle: bool) -> bool:
-        """Ray's DrainNode: refused by a node that is not idle any more, where it is to be; else it ends soon."""
+    def _forget(self, node: RayNode) -> None:
+        """It is neither there nor believed to be."""
+        del self._nodes[node.ray_node_id]
+
+    def drain(self, ray_node_id: str, *, if_idle: bool) -> bool | asyncio.Task[bool | None]:
+        """Ray's DrainNode: refused by a node that is not idle any more, where it is to be; else it ends soon.
+
+        What is dead counts as drained. What is to end in any case need not answer. What is to end only if it is idle
+        is waited for until it answers; None is what comes of it where the GCS declares it dead before.
+        """
         node = self._nodes.get(ray_node_id)
-        if node is None or not node.believed or not node.answers:
-            return False
+        if node is None or not node.believed:
+            return True
+        if if_idle and not node.answers:
+            return self._later(self._drain_later(node))
+        return self._drained(node, if_idle=if_idle)
+
+    def _drained(self, node: RayNode, *, if_idle: bool) -> bool:
         if if_idle and node.tasks:
             return False
-        node.draining = True
-        self._leave(node)
+        if node.answers:
+            node.draining = True
+            self._leave(node)
         return True
 
+    async def _drain_later(self, node: RayNode) -> bool | None:
+        moving, buried = asyncio.create_task(node.moving()), asyncio.create_task(node.buried.wait())
+        try:
+            await asyncio.wait({moving, buried}, return_when=asyncio.FIRST_COMPLETED)
+            if not node.alive:
+                await buried  # nobody answers any more
+        finally:
+            moving.cancel()
+            buried.cancel()
+        return self._drained(node, if_idle=True) if node.believed else None
+
     def _leave(self, node: RayNode) -> None:
+        """It ends once it has moved for as long as that takes; how often it is told makes no difference."""
+        if node.leaving is not None:
+            return
         leave_s = self.latencies.leave.draw(self.stream(f"leave/{node.ray_node_id}"))
 
         async def leave() -> None:
-            await asyncio.sleep(leave_s)
-            if node.alive and not node.frozen:
+            if await node.move(leave_s) and await self.gcs.moving() and node.believed:
                 self._bury(node)
 
-        self._later(leave())
+        node.leaving = self._later(leave())
 
     def drain_instance(self, instance: str) -> None:
-        """Ray on an instance is told that it will be preempted: it takes nothing new, and ends when it is idle."""
+        """Ray on an instance is told that it will be preempted: it takes nothing new, and ends when it is idle.
+
+        It is told by the GCS, and hears it when both move.
+        """
         for node in self._of(instance):
-            node.draining = True
-            if not node.tasks:
-                self._leave(node)
+            if node.answers and not self.gcs.frozen:
+                self._preempt(node)
+            else:
+                self._later(self._preempt_later(node))
+
+    def _preempt(self, node: RayNode) -> None:
+        if not node.believed:
+            return
+        node.draining = True
+        if not node.tasks:
+            self._leave(node)
+
+    async def _preempt_later(self, node: RayNode) -> None:
+        if await self.gcs.moving() and await node.moving():
+            self._preempt(node)
 
     def _of(self, instance: str) -> list[RayNode]:
         return [node for node in self._nodes.values() if node.instance == instance]
@@ -263,40 +349,40 @@ class RayModel:
 
     def submit(self, bundle: Resources) -> Task:
         """Something that waits for room on a node; first come, first served, for each shape."""
-        task = Task(bundle={name: amount for name, amount in bundle.items() if amount}, placed=_future())
-        self._waiting.append(task)
+        task = self._queue.submit(bundle)
         self._place_waiting()
         return task
 
     def release(self, task: Task) -> None:
         """It is over, or is not wanted any more."""
-        if task in self._waiting:
-            self._waiting.remove(task)
-        elif task.placed.done() and not task.placed.cancelled() and not task.lost.is_set():
+        if self._queue.give_up(task):
+            return
+        if task.placed.done() and not task.placed.cancelled() and not task.lost.is_set():
             node = task.placed.result()
             node.give_back(task)
             if node.draining and not node.tasks:
                 self._leave(node)
             self._place_waiting()
 
-    def _place_waiting(self) -> None:
-        left = []
-        for task in self._waiting:
-            if task.placed.cancelled():
-                continue
-            node = next((node for node in self._candidates() if node.fits(task.bundle)), None)
-            if node is None:
-                left.append(task)
-            else:
-                node.take(task)
-                task.placed.set_result(node)
-        self._waiting = left
+    def gather(self, bundles: Sequence[Resources], strategy: Strategy) -> Gang:
+        """A placement group that waits for room for all of its bundles."""
+        gang = self._queue.gather(bundles, strategy)
+        self._place_waiting()
+        return gang
 
-    def _candidates(self) -> Iterator[RayNode]:
-        """Where a task may be put, as the GCS sees it: those that are dead and not yet known to be, too."""
-        for node in self._nodes.values():
-            if node.believed and not node.draining:
-                yield node
+    def disband(self, gang: Gang) -> None:
+        """It is over, or is not wanted any more."""
+        self._queue.gangs.remove(gang)
+        for task in gang.bundles:
+            self.release(task)
+
+    def request(self, bundles: Sequence[Resources]) -> None:
+        """Ray's `request_resources`: these in place of what was requested before."""
+        self.requested = tuple(bundles)
+
+    def _place_waiting(self) -> None:
+        """Where a task may be put, as the GCS sees it: on those that are dead and not yet known to be, too."""
+        self._queue.place([node for node in self._nodes.values() if node.believed and not node.draining])
 
     async def work(self, task: Task, duration_s: float) -> None:
         """Time passes for a task that was placed, as long as its node moves.
@@ -305,7 +391,7 @@ class RayModel:
             NodeLost: the GCS declared the node dead.
         """
         node = task.placed.result()
-        ended = asyncio.create_task(_moving(node, duration_s))
+        ended = asyncio.create_task(_moved(node, duration_s))
         lost = asyncio.create_task(task.lost.wait())
         try:
             await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
@@ -321,6 +407,10 @@ class RayModel:
         """The nodes the GCS believes alive, the head first, by when they joined."""
         return [node for node in self._nodes.values() if node.believed]
 
+    def dead(self) -> list[DeadNode]:
+        """Those it has declared dead, as many as it remembers."""
+        return list(self._dead)
+
     def status_of(self, node: RayNode) -> Literal["running", "idle", "draining"]:
         """As the autoscaler is told."""
         if node.draining:
@@ -332,16 +422,24 @@ class RayModel:
         return 0.0 if node.tasks else monotonic_s() - node.idle_since_s
 
     def demands(self) -> list[tuple[Resources, int]]:
-        """What waits, by shape."""
-        counted: dict[tuple[tuple[str, float], ...], int] = {}
-        for task in self._waiting:
-            key = tuple(sorted(task.bundle.items()))
-            counted[key] = counted.get(key, 0) + 1
-        return [(dict(key), count) for key, count in counted.items()]
+        """The tasks that wait, by shape."""
+        return self._queue.demands()
+
+    def gangs(self) -> list[Gang]:
+        """The placement groups there are, those with room for all of their bundles too."""
+        return list(self._queue.gangs)
+
+    def forget(self, instances: Collection[str]) -> None:
+        """Of what concerns instances and nodes, only what concerns these is needed any more."""
+        kept = {*instances, *self._nodes, *self._starting}
+        gone = [name for name in self._numbers if (parts := name.partition("/"))[1] and parts[2] not in kept]
+        for name in gone:
+            del self._numbers[name]
 
     def close(self) -> None:
         """Nothing happens any more."""
-        for task in [*self._starting.values(), *self._pending]:
+        self.coordinator.close()
+        for task in self._pending:
             task.cancel()
 
 
@@ -349,12 +447,7 @@ def _future() -> asyncio.Future[Any]:
     return asyncio.get_running_loop().create_future()
 
 
-async def _moving(node: RayNode, duration_s: float) -> None:
+async def _moved(node: RayNode, duration_s: float) -> None:
     """Returns when a node has moved for so long; never, if it ends before."""
-    until_s = node.moved_s() + duration_s
-    while (left_s := until_s - node.moved_s()) > _INSTANT_S:
-        if node.frozen or not node.alive:
-            node.thawed.clear()
-            await node.thawed.wait()
-        else:
-            await asyncio.sleep(left_s)
+    if not await node.move(duration_s):
+        await _future()

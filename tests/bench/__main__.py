@@ -7,33 +7,43 @@ import asyncio
 import functools
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import psutil
+from hypothesis import Phase, given, settings
+from hypothesis.statistics import collector
+from hypothesis.strategies import SearchStrategy, integers, lists
 
 import faults
 import workloads
+from chaos import strategies
 from chaos.campaign import Campaign
 from chaos.cluster import Cluster
+from chaos.cluster_spec import ClusterSpec
+from chaos.cluster_under_test import ClusterUnderTest, ClusterWish, Setting
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.clusters.compose import ComposeCluster
 from chaos.commands import CLUSTERS, KINDS, TWIN, versions
 from chaos.events import ClusterSampled, FaultHealed, FaultInjected, WorkloadFinished, WorkloadStarted
 from chaos.history import History
-from chaos.sim.loop import run_in_virtual_time
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import create
+from chaos.strategies.dice import SeededDice
+from chaos.strategies.schedule import draw_schedule
 from chaos.workload import EVENT_PREFIX
-from tests.bench import bare
+from tests.bench import bare, shrinking, twin
+from tests.bench.telling import tell
 from tests.live.lab import Silence
 from tests.live.tours import TOURS
 
@@ -44,16 +54,11 @@ LATENESS_BOUND_MS = {"local": 50.0, "compose": 250.0}
 PAUSES = 40
 JOB = "{name: batch_inference, rows: 1280}"
 WATCH_REPEATS = 5
-TWIN_WORKERS = 8
-TWIN_TIMES = 700
+GENERATED = 2000
+CHOICES = 28  # numbers a schedule is drawn from, on average
+SCHEDULES_PER_S = 2000
 FIXED_NODES = "{resources: {CPU: 2, GPU: 1}, min_workers: 2, max_workers: 2}"
 FIXED_JOB = "{name: batch_inference, rows: 1280, min_actors: 2, max_actors: 2}"
-
-
-def tell(name: str, value: float, bound: float, unit: str, **more: object) -> None:
-    """Prints one number."""
-    line = {"name": name, "value": round(value, 4), "bound": bound, "unit": unit, "holds": value <= bound, **more}
-    print(json.dumps(line), flush=True)
 
 
 def spec(kind: str, text: str) -> RunSpec:
@@ -111,7 +116,7 @@ async def catalogue(kind: str, store: Path) -> None:
     for tour in TOURS.values():
         if not tour.able(kind):
             continue
-        history = await on_fresh(kind, store, spec(kind, tour.spec_text(job=tour.job, schedule=tour.schedule(kind))))
+        history = await on_fresh(kind, store, spec(kind, tour.spec_text(kind)))
         late_ms |= {event.fault: event.lateness_s * 1000 for _, event in history.of(FaultInjected)}
         healed_s |= {event.fault: event.healed_s - event.due_s for _, event in history.of(FaultHealed)}
     for name, found, bound, unit in (
@@ -123,27 +128,18 @@ async def catalogue(kind: str, store: Path) -> None:
              slowest={name: round(found[name], 3) for name in reversed(slowest)})  # fmt: skip
 
 
-def twin_speed(store: Path) -> None:
-    """What a second of the twin's time costs, with 8 workers and an update each 5 s, through an hour of load."""
-    from chaos.clusters.sim import SimCluster
-
-    node = f"{{resources: {{CPU: 2, GPU: 1}}, min_workers: {TWIN_WORKERS}, max_workers: {TWIN_WORKERS}}}"
-    limits = f"update_interval_s: 5, max_workers: {TWIN_WORKERS}, node_types: {{gpu: {node}}}"
-    job = f"{{name: task_bursts, device_ms_per_batch: 60000, stages: [{{tasks: {TWIN_WORKERS}, batches: 480}}]}}"
-    wanted = parse(f"cluster: {{kind: sim, {limits}}}\nworkload: {job}\ndeadline_s: 10000\n", KNOWN)
-
-    async def main() -> float:
-        cluster = SimCluster("bench", wanted.cluster)
-        await cluster.start()
-        try:
-            return (await on_warm(cluster, store, wanted)).end_s
-        finally:
-            await cluster.stop()
-
-    began_s = time.process_time()
-    virtual_s = run_in_virtual_time(main)
-    cost = (time.process_time() - began_s) / virtual_s
-    tell("sim.exact_cost", cost, 1 / TWIN_TIMES, "s / virtual s", virtual_s=round(virtual_s), times=round(1 / cost))
+def shrink_quality() -> None:
+    """The shrinker on planted flaky bugs: how small, in how many runs, and how true the rate it tells is."""
+    for rate in shrinking.RATES:
+        seen = shrinking.quality(rate)
+        named = f"shrink.at_{rate:g}"
+        tell(f"{named}.size", seen.size, shrinking.SIZE_BOUND, "of the optimum", largest=round(seen.largest, 2),
+             plain=round(seen.plain_size, 2))  # fmt: skip
+        tell(f"{named}.runs", seen.runs / seen.plain_runs, shrinking.RUNS_BOUND, "ours / plain ddmin", runs=seen.runs,
+             plain_runs=seen.plain_runs)  # fmt: skip
+        tell(f"{named}.wrong_signature", seen.strays, 0, f"of {shrinking.BUGS}")
+    tell("shrink.interval_misses", 1.0 - shrinking.coverage(), 1.0 - shrinking.COVERAGE_BOUND,
+         f"of {shrinking.TRIALS}")  # fmt: skip
 
 
 async def on_fresh(kind: str, store: Path, wanted: RunSpec) -> History:
@@ -180,6 +176,27 @@ async def warm_run(kind: str, store: Path) -> None:
     )
     tell(f"{kind}.runner_peak_memory", peak_mib, 250.0, "MiB",
          cpu_share=round(cpu_s / (wall_s * (os.cpu_count() or 1)), 4))  # fmt: skip
+
+
+async def warm_example(kind: str, store: Path) -> None:
+    """What a test's example costs on a warm cluster beside its load and the nodes' end: the median of a few."""
+    cluster = ClusterUnderTest(
+        KNOWN, store, name="bench-example", view=Silence, on_run=lambda _: None, before_run=lambda: None
+    )
+    cluster.enter(Setting(wish=ClusterWish(cluster=kind, workers=2), scope="bench", beside=store))
+    job = workloads.BatchInference(rows=320, max_actors=2)
+    costs = []
+    try:
+        await asyncio.to_thread(cluster.run, job)  # starts the cluster, and measures the baseline
+        for _ in range(REPEATS):
+            began_s = time.monotonic()
+            run = await asyncio.to_thread(cluster.run, job)
+            wall_s = time.monotonic() - began_s
+            costs.append(wall_s - _job_s(run.history) - _idle_s(run.history))
+    finally:
+        cluster.leave(keep_runs=False, keep_cluster=False)
+        cluster.close()
+    tell(f"{kind}.warm_example", statistics.median(costs), 3.0, "s", each_s=_rounded(costs))
 
 
 async def watching_cost(kind: str, store: Path) -> None:
@@ -282,6 +299,44 @@ def _idle_s(history: History) -> float:
     return settled - ended[0].t_s
 
 
+def generation() -> None:
+    """Schedules drawn from all faults of a cluster, a second of this process: with seeded dice, and through Hypothesis.
+
+    Campaigns use seeded dice. Under Hypothesis most of the time is its own: beside it stands what a list of
+    as many whole numbers takes as a schedule is drawn from.
+    """
+    plan = strategies.plan(cluster=ClusterSpec(kind="compose"), faults=faults.ALL)
+    dice, began_s = SeededDice(random.Random(0)), time.process_time()
+    for _ in range(GENERATED):
+        draw_schedule(dice, plan)
+    seeded_per_s = GENERATED / (time.process_time() - began_s)
+    drawn_per_s, made, told = _by_hypothesis(
+        strategies.schedules(cluster=ClusterSpec(kind="compose"), faults=faults.ALL)
+    )
+    floor_per_s, _, _ = _by_hypothesis(lists(integers(0, 2**32), min_size=CHOICES, max_size=CHOICES))
+    statuses = Counter(case["status"] for case in told[0]["generate-phase"]["test-cases"])
+    tell("generation", 1000.0 / seeded_per_s, 1000.0 / SCHEDULES_PER_S, "ms a schedule", per_s=round(seeded_per_s),
+         hypothesis_per_s=round(drawn_per_s), hypothesis_lists_per_s=round(floor_per_s))  # fmt: skip
+    tell("generation_rejected", statuses["invalid"] / made, 0.01, "of draws", schedules=made)
+
+
+def _by_hypothesis(strategy: SearchStrategy[object]) -> tuple[float, int, list[dict[str, Any]]]:
+    """How many values a second a test is given that does nothing; how many in all; what Hypothesis tells of them."""
+    made = 0
+
+    @settings(max_examples=GENERATED, database=None, deadline=None, phases=[Phase.generate])
+    @given(strategy)
+    def take(_: object) -> None:
+        nonlocal made
+        made += 1
+
+    told: list[dict[str, Any]] = []
+    began_s = time.process_time()
+    with collector.with_value(told.append):  # type: ignore[arg-type]  # its own hints say None
+        take()
+    return made / (time.process_time() - began_s), made, told
+
+
 def _rounded(values: list[float]) -> list[float]:
     return [round(value, 2) for value in values]
 
@@ -295,14 +350,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="raychaos-bench-") as directory:
         os.environ.update(RAYCHAOS_HOME=f"{directory}/home", RAY_USAGE_STATS_ENABLED="0")
         store = Path(directory) / "runs"
-        if TWIN in (options.cluster or (TWIN,)) and (not options.only or "twin_speed" in options.only):
-            twin_speed(store)
+        if TWIN in (options.cluster or (TWIN,)):
+            for name, measure_twin in twin.PARTS.items():
+                if not options.only or any(word in name for word in options.only):
+                    measure_twin(store)
+        if not options.only or "generation" in options.only:
+            generation()
+        if not options.cluster and (not options.only or any(word in "shrink" for word in options.only)):
+            shrink_quality()
         for kind in [kind for kind in options.cluster or CLUSTERS if kind != TWIN]:
             parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
                 "start_ratio": functools.partial(start_ratio, kind),
                 "lateness_p99": functools.partial(lateness, kind, store),
                 "catalogue": functools.partial(catalogue, kind, store),
                 "warm": functools.partial(warm_run, kind, store),
+                "example": functools.partial(warm_example, kind, store),
                 "watching_cost": functools.partial(watching_cost, kind, store),
             }
             for name, measure in parts.items():

@@ -13,6 +13,7 @@ from chaos.checker import Checker, Judgement, Verdict
 from chaos.checkers import ALL
 from chaos.cluster_spec import ClusterSpec, HealthCheck, NodeType
 from chaos.events import (
+    AutoscalerLogged,
     BaselineKnown,
     BatchCompleted,
     BatchInvoked,
@@ -142,17 +143,51 @@ class Worker:
                 ),
             ),
         ]
+        found += self.rise()
         if self.kill_s is not None:
             found.append((self.kill_s, NodeTerminated(node=self.node, cause="killed")))
+            found.append((self.kill_s + 1.0, logged(self, "RAY_RUNNING", "TERMINATED", "no longer found")))
             if self.dead_s is not None:
                 found.append((self.dead_s, NodeDied(node=self.node, ray_node_id=f"id-{self.node}")))
             return found
+        found += self.fall()
         return [
             *found,
             (self.gone_s - 1.0, NodeDied(node=self.node, ray_node_id=f"id-{self.node}")),
             (self.gone_s - 0.9, NodeTerminating(node=self.node)),
             (self.gone_s, NodeTerminated(node=self.node, cause="autoscaler")),
         ]
+
+    def rise(self) -> list[Timed]:
+        """What the autoscaler logs until the worker runs."""
+        return [
+            (self.launch_s - 0.1, logged(self, "", "QUEUED", "queuing new instance of gpu from scheduler")),
+            (self.launch_s, logged(self, "QUEUED", "REQUESTED", "requested to launch gpu with request id q")),
+            (
+                self.join_s - 1.0,
+                logged(self, "REQUESTED", "ALLOCATED", f"allocated unassigned cloud instance i-{self.node}"),
+            ),
+            (self.join_s + 0.5, logged(self, "ALLOCATED", "RAY_RUNNING", "ray node is RUNNING")),
+        ]
+
+    def fall(self) -> list[Timed]:
+        """What the autoscaler logs when it ends the worker as idle."""
+        idle = f"draining ray: idle for {self.gone_s - 1.5 - self.busy_to_s} secs > timeout=6.0 secs"
+        return [
+            (self.gone_s - 1.5, logged(self, "RAY_RUNNING", "RAY_STOP_REQUESTED", idle)),
+            (self.gone_s - 0.95, logged(self, "RAY_STOP_REQUESTED", "RAY_STOPPED", "no longer found in GCS")),
+            (self.gone_s - 0.9, logged(self, "RAY_STOPPED", "TERMINATING", "terminating instance from RAY_STOPPED")),
+            (self.gone_s + 0.5, logged(self, "TERMINATING", "TERMINATED", "no longer found")),
+        ]
+
+
+def logged(worker: Worker, before: str, after: str, why: str, *, row: str = "") -> AutoscalerLogged:
+    """A line of the autoscaler's log about a worker's instance; `row` is another one of its rows."""
+    what = f"Update instance {before}->{after}" if before else f"New instance {after}"
+    cloud = "" if before in ("", "QUEUED", "REQUESTED") else f"i-{worker.node}"
+    ray_node = f"id-{worker.node}" if cloud and before != "ALLOCATED" else ""
+    ids = f"id={row or worker.node}-row, type={worker.node_type}, cloud_instance_id={cloud}, ray_id={ray_node}"
+    return AutoscalerLogged(about="instance", text=f"{what} ({ids}): {why}")
 
 
 def four_workers() -> list[Worker]:

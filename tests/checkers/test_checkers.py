@@ -81,7 +81,7 @@ def test_evaluate_gives_one_verdict_a_checker_in_order_with_evidence_in_the_hist
     history = Story().history()
     verdicts = evaluate(history)
     assert [v.name for v in verdicts] == [c.name for c in ALL]
-    assert len({c.name for c in ALL}) == len(ALL) == 10
+    assert len({c.name for c in ALL}) == len(ALL) == 18
     assert merge(v.verdict for v in verdicts) == "pass"
     assert all(0 <= seq < len(history) for v in verdicts for seq in v.evidence)
 

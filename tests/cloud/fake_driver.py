@@ -92,9 +92,12 @@ class FakeDriver:
         self.vanish(instance.handle)
         return await self.start(instance, launch)
 
+    async def prepare_notice(self) -> None:
+        """Nothing to do."""
+
     async def keep_up(self, instance: Instance, *, wanted: bool) -> None:
         """Noted."""
-        await self._called("keep_up", instance)
+        await self._called(f"keep_up {wanted}", instance)
 
     async def processes(self, instance: Instance) -> tuple[NodeProcess, ...]:
         """Its raylet, numbered as its handle is."""
@@ -239,5 +242,10 @@ def on_virtual_time(patch: pytest.MonkeyPatch, clock: VirtualClock) -> None:
     """Lets the Cloud live on a virtual clock."""
     for module in ("core", "harming", "launching", "answers", "ledger"):
         patch.setattr(f"chaos.cloud.{module}.monotonic_s", clock.now_s)
+
+    async def pause(interval_s: float, **_: object) -> None:
+        await clock.sleep(interval_s)
+
     for module in ("core", "harming", "launching", "answers"):
         patch.setattr(f"chaos.cloud.{module}.asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+        patch.setattr(f"chaos.cloud.{module}.pause", pause, raising=False)

@@ -12,15 +12,8 @@ import pytest
 from chaos.cloud.answers import TOLD_EVERY_S, ApiError, Unanswered
 from chaos.events import CloudAnsweredWrong, NodeTerminated
 from chaos.harm import LaunchFault, Omission, Outage, StaleListing, TerminationFault
-from tests.cloud.fake_driver import Sky, on_virtual_time
+from tests.cloud.fake_driver import Sky
 from tests.doubles import VirtualClock, settle
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    clock = VirtualClock()
-    on_virtual_time(monkeypatch, clock)
-    return clock
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from http import HTTPStatus
-from pathlib import Path
 
 import pytest
 
@@ -30,27 +28,11 @@ from chaos.harm import (
     PartialLaunch,
     TerminationFault,
 )
-from tests.cloud.fake_driver import Sky, on_virtual_time
+from tests.cloud.fake_driver import Sky
 from tests.doubles import VirtualClock, settle
 
 TAGS = {"ray-launch-request": "req-1"}
 RAY = ("ray", "start")
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> VirtualClock:
-    clock = VirtualClock()
-    on_virtual_time(monkeypatch, clock)
-    return clock
-
-
-@pytest.fixture
-async def sky(clock: VirtualClock, tmp_path: Path) -> AsyncIterator[Sky]:
-    sky = Sky(tmp_path, clock=clock)
-    await sky.cloud.resume()
-    await sky.cloud.start_head()
-    yield sky
-    await sky.cloud.tear_down()
 
 
 async def launched(sky: Sky, count: int = 1, node_type: str = "gpu") -> list[Instance]:

@@ -150,7 +150,8 @@ def test_a_reset_is_of_tcp_and_ends_silent_connections() -> None:
     tcp = "-p tcp -m multiport --ports 6379 --tcp-flags RST NONE -j REJECT --reject-with tcp-reset"
     assert f"-A {CHAIN_IN} -i eth0 -s 10.0.0.2 {tcp}" in text
     assert f"-A {CHAIN_OUT} -o eth0 -d 10.0.0.2 {tcp}" in text
-    assert r"ss --kill --tcp dst 10.0.0.2 and \( sport = 6379 or dport = 6379 \)" in text
+    kill = text.index(r"ss --kill --tcp dst 10.0.0.2 and \( sport = 6379 or dport = 6379 \)")
+    assert kill < text.index("REJECT") < text.rindex("ss --kill"), "both ends are told before one of them is by a rule"
     assert "udp" not in text
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -31,6 +32,10 @@ RAY = "/venv/site-packages/ray"
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(SLEEP, env={**os.environ, PROGRAM_VARIABLE: "1"}, start_new_session=True)
+    # Popen returns in the middle of the kernel's exec: the program's files are closed before its variables are there.
+    limit_s = time.monotonic() + LIMIT_S
+    while PROGRAM_VARIABLE.encode() not in Path(f"/proc/{process.pid}/environ").read_bytes():
+        assert time.monotonic() < limit_s
     yield process
     process.kill()
     process.wait(LIMIT_S)

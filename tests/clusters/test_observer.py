@@ -25,7 +25,8 @@ NODE = {
     "ray_node_id": "r-head", "instance": "head", "node_type": "head", "status": "idle", "idle_s": 0.0,
     "total": {"CPU": 1.0}, "available": {"CPU": 1.0},
 }  # fmt: skip
-SAMPLE = {"reachable": True, "nodes": [NODE], "demands": []}
+LOST = {"shape": {"CPU": 1.0}, "count": 1, "source": "placement_group", "apart": True, "not_on": ["head", "unknown"]}
+SAMPLE = {"reachable": True, "nodes": [NODE], "demands": [LOST]}
 # Each life is a line in a file; the first ends in the middle of a line, the next stays until its input ends.
 SAMPLER = f"""
 import os, sys
@@ -83,6 +84,9 @@ async def test_a_sampler_that_dies_is_started_again_and_the_gap_is_recorded(
         assert len(pids) == 2
         assert [event.ray_node_id for _, event in recorder.of(NodeJoined)] == ["r-head"]
         assert not recorder.of(NodeDied), "a gap is no death"
+        assert [demand.not_on for _, sample in recorder.of(ClusterSampled) for demand in sample.demands][-1] == (
+            "head",
+        )
     finally:
         await watching.close()
     for pid in pids:

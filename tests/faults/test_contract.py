@@ -41,6 +41,8 @@ MADE: dict[str, dict[str, object]] = {
     "omit_from_listing": {},
     "stale_listing": {},
     "cloud_outage": {},
+    "conflict_patch": {},
+    "kill_operator": {},
     "throttle_network": {"rate_mbit": 5.0},
     "partition_network": {},
     "gpu_out_of_memory": {},
@@ -68,6 +70,9 @@ MADE: dict[str, dict[str, object]] = {
     "reorder_packets": {"percent": 10.0},
     "flap_network": {"down_s": 0.5, "up_s": 0.5},
     "reset_connections": {},
+    "lag_views": {},
+    "omit_from_views": {},
+    "refuse_drains": {},
 }
 each_fault = pytest.mark.parametrize("fault", [faults.ALL[name].model_validate(own) for name, own in MADE.items()])
 

@@ -26,6 +26,13 @@ async def test_each_victim_is_told_when_it_ends(fault: TellsNodes, told_by: str)
     ]
 
 
+@pytest.mark.parametrize(("fault", "prepared"), [(PreemptNode(), [()]), (StopNode(), [])])
+async def test_a_drain_notice_is_prepared(fault: TellsNodes, prepared: list[tuple[str, ...]]) -> None:
+    cluster = FakeCluster()
+    await fault.prepare(cluster)
+    assert cluster.named("prepare_notice") == prepared
+
+
 @pytest.mark.parametrize(
     ("events", "outcome", "detail"),
     [

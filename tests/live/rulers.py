@@ -7,8 +7,10 @@ from __future__ import annotations
 from chaos.spec import RunSpec
 from tests.live.lab import Lab
 
-PAIR = """max_workers: 2, node_types: {
+NODES = """max_workers: 2, node_types: {
   gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2, disk_limit_mb: 64, own_clock: true}}"""
+# Each run waits until its nodes have ended for want of work.
+PAIR = f"{NODES}, idle_timeout_s: 3"
 BURST = "{name: task_bursts, stages: [{tasks: 2, batches: 16}]}"
 INFERENCE = "{name: batch_inference, rows: 320, max_actors: 2, device_ms_per_batch: 500}"
 REQUESTS = 40

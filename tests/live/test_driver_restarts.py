@@ -15,7 +15,7 @@ from chaos.events import DriverRestarted, WorkloadFinished, WorkloadProgressed, 
 from chaos.history import History
 from chaos.store import RunDirectory
 from tests.live.lab import Lab
-from tests.live.rulers import INFERENCE, PAIR, REQUESTS, SERVICE, ruler
+from tests.live.rulers import INFERENCE, NODES, REQUESTS, SERVICE, ruler
 
 _POLL_S = 0.2
 _KILL_AT = 0.4
@@ -30,7 +30,8 @@ _JOBS = {
 
 @pytest.mark.parametrize("job", _JOBS)
 async def test_a_job_goes_on_after_its_driver_was_killed(lab: Lab, job: str) -> None:
-    spec = lab.spec(f"cluster: {{{PAIR}}}\nworkload: {_JOBS[job]}\n", "local")
+    # Nodes that outlast the time that a driver takes to start.
+    spec = lab.spec(f"cluster: {{{NODES}}}\nworkload: {_JOBS[job]}\n", "local")
     measured = ruler(lab, "local", SERVICE if job == "service" else INFERENCE)
     results = await lab.run(spec, baseline_of=measured, meanwhile=_kill_driver)
     verdicts = {verdict.name: verdict for verdict in results.verdicts}

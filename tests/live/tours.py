@@ -12,15 +12,14 @@ import faults
 from chaos.commands import CLUSTERS
 from chaos.results import Results
 from tests.live.lab import Lab
-from tests.live.rulers import BURST, PAIR, ruler
+from tests.live.rulers import BURST, NODES, PAIR, ruler
 
 BEGIN = "on: {progress_percent: 3}"
 
 
 @dataclass(frozen=True)
 class Tour:
-    """A job on a cluster, long enough for all its faults, by name with parameters; the `short` job is its ruler, or one
-    burst on a pair.
+    """A job on a cluster, long enough for all its faults, by name with parameters; its ruler is one burst on a pair.
 
     What is `last` comes, one fault, when all lasting ones of the lanes are over.
     """
@@ -29,7 +28,6 @@ class Tour:
     cluster: str
     lanes: tuple[Mapping[str, str], ...]
     last: Mapping[str, str] = field(default_factory=dict)
-    short: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -47,9 +45,10 @@ class Tour:
         lasting = sum(faults.ALL[name].lasts for lane in self.lanes for name in lane if name in able)
         return "\n".join([*lines, *_in_turn(self.last, able, f"on: {{event: fault.healed, nth: {lasting}}}")])
 
-    def spec_text(self, *, job: str, schedule: str = "") -> str:
-        """The specification, with or without faults."""
-        return f"cluster: {{{self.cluster}}}\nworkload: {job}\ndeadline_s: 400\nschedule:\n{schedule or '  []'}\n"
+    def spec_text(self, kind: str) -> str:
+        """The specification, for a kind of cluster."""
+        schedule = self.schedule(kind)
+        return f"cluster: {{{self.cluster}}}\nworkload: {self.job}\ndeadline_s: 400\nschedule:\n{schedule}\n"
 
 
 def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> Iterator[str]:
@@ -66,25 +65,30 @@ def _in_turn(lane: Mapping[str, str], able: Collection[str], trigger: str) -> It
 # GCS is patient for longer than that takes: a node whose end it sees first is ended as a whole.
 ROOMY = """max_workers: 4, node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 4}},
   health_check: {failure_threshold: 7}"""
-# Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets.
-BURSTS = 13
+# Bursts of work with pauses in which the cluster shrinks to nothing: each burst asks for launches, which a fault meets;
+# after some of them a fault meets the end of nodes, in a pause that is longer by what this takes.
 PAUSE_S = 4.5
-MEETING_LAUNCHES = {
-    "delay_launch": "delay_s: 3, duration_s: 6",
-    "fail_launch": "reason: quota_exceeded, count: 2, duration_s: 6",
-    "limit_capacity": "at_most: 1, duration_s: 6",
-    "partial_launch": "duration_s: 6",
-    "lose_launch_reply": "requests: 1, duration_s: 6",
-    "duplicate_launch": "count: 1, duration_s: 6",
-    "zombie_launch": "count: 1, duration_s: 12",
-    "slow_join": "delay_s: 4, count: 1, duration_s: 6",
-    "cloud_outage": "duration_s: 4",
-    "fail_rpcs": "request_failure_percent: 15, duration_s: 10",
-    "delay_rpcs": "max_delay_ms: 20, duration_s: 10",
-}
+LONGER_S = 4.0
+# The first two meet the same launches: the one is about the Cloud, the other about what nodes say to each other.
+MEETING_LAUNCHES = (
+    {"delay_launch": "delay_s: 3, duration_s: 6", "delay_rpcs": "max_delay_ms: 20, duration_s: 10"},
+    {"fail_launch": "reason: quota_exceeded, count: 2, duration_s: 6"},
+    {"limit_capacity": "at_most: 1, duration_s: 6"},
+    {"partial_launch": "duration_s: 6"},
+    {"lose_launch_reply": "requests: 1, duration_s: 6"},
+    {"duplicate_launch": "count: 1, duration_s: 6"},
+    {"zombie_launch": "count: 1, duration_s: 12"},
+    {"slow_join": "delay_s: 4, count: 1, duration_s: 6"},
+    {"cloud_outage": "duration_s: 4"},
+    {"fail_rpcs": "request_failure_percent: 15, duration_s: 10"},
+)
 # Where few of Ray's calls fail, a node has to live for a while until one does.
-LONG_BURSTS = {list(MEETING_LAUNCHES).index("fail_rpcs"): 12}
-MEETING_ENDS = {"delay_terminate": "delay_s: 2, duration_s: 8", "fail_terminate": "duration_s: 8"}
+BATCHES = {"fail_rpcs": 12}
+# By a launch fault of the burst whose nodes end.
+MEETING_ENDS = {
+    "delay_launch": {"delay_terminate": "delay_s: 2, duration_s: 7"},
+    "fail_rpcs": {"fail_terminate": "duration_s: 8"},
+}
 
 # Each loss waits for the node that replaces the one before, and for the time that one takes. Two may join at once: what
 # follows in the row takes the other end of the line, never a node that is already going.
@@ -100,22 +104,23 @@ TAKING_NODES = {
 
 def bursting() -> Tour:
     """Launch faults in force at the beginning of each burst, then faults that meet the end of nodes in the pauses."""
-    stages = ", ".join(
-        f"{{tasks: 2, batches: {LONG_BURSTS.get(burst, 2)}}}, {{tasks: 0, pause_s: {PAUSE_S:g}}}"
-        for burst in range(BURSTS)
-    )
-    parameters = {}
-    for burst, (name, own) in enumerate(MEETING_LAUNCHES.items()):
+    stages: list[str] = []
+    parameters: dict[str, str] = {}
+    pause_s = 0.0
+    for burst, meeting in enumerate(MEETING_LAUNCHES):
         # The pause before the burst is the demand of that number; nodes are gone before it ends.
-        begun = f"on: {{event: workload.demand, nth: {2 * burst}}}, after_s: {PAUSE_S - 0.5:g}" if burst else "at_s: 0"
-        parameters[name] = f"{own}, {begun}"
-    for burst, (name, own) in enumerate(MEETING_ENDS.items(), start=len(MEETING_LAUNCHES)):
-        parameters[name] = f"{own}, on: {{event: workload.demand, nth: {2 * burst + 2}}}"
+        begun = f"on: {{event: workload.demand, nth: {2 * burst}}}, after_s: {pause_s - 0.5:g}" if burst else "at_s: 0"
+        parameters |= {name: f"{own}, {begun}" for name, own in meeting.items()}
+        ending = {name: own for met in meeting for name, own in MEETING_ENDS.get(met, {}).items()}
+        begun = f"on: {{event: workload.demand, nth: {2 * burst + 2}}}"
+        parameters |= {name: f"{own}, {begun}" for name, own in ending.items()}
+        pause_s = PAUSE_S + LONGER_S * len(ending)
+        batches = max(BATCHES.get(name, 2) for name in meeting)
+        stages += [f"{{tasks: 2, batches: {batches}}}", f"{{tasks: 0, pause_s: {pause_s:g}}}"]
     return Tour(
-        job=f"{{name: task_bursts, stages: [{stages}]}}",
-        cluster=f"{PAIR}, idle_timeout_s: 1",
+        job=f"{{name: task_bursts, stages: [{', '.join(stages)}]}}",
+        cluster=f"{NODES}, idle_timeout_s: 1",
         lanes=(parameters,),
-        short="{name: task_bursts, stages: [{tasks: 2, batches: 2}, {tasks: 0, pause_s: 5}, {tasks: 2, batches: 2}]}",
     )
 
 
@@ -140,11 +145,12 @@ TOURS = {
                 # Whatever it runs: between two batches a node runs nothing.
                 "kill_worker_process": "target: newest",
                 "press_memory": "mb: 200, target: newest, duration_s: 3",
-                "exhaust_file_descriptors": "target: newest, duration_s: 2",
                 # What fills it is a driver, which takes its time to start on a busy machine.
                 "fill_object_store": "percent: 80, target: newest, duration_s: 20",
                 "fill_disk": "target: newest, duration_s: 3",
                 "throttle_disk": "mb_per_s: 2, target: newest, duration_s: 3",
+                # The last of its lane: should the raylet want to start a worker then, it ends, and the node with it.
+                "exhaust_file_descriptors": "target: newest, duration_s: 2",
             },
             {
                 "pause_autoscaler": "duration_s: 3",
@@ -193,7 +199,6 @@ class Guide:
     async def take(self, name: str, tour: Tour, kind: str) -> Results:
         """How the tour went."""
         if (name, kind) not in self._taken:
-            short = self._lab.spec(tour.spec_text(job=tour.short), kind) if tour.short else None
-            spec = self._lab.spec(tour.spec_text(job=tour.job, schedule=tour.schedule(kind)), kind)
-            self._taken[name, kind] = await self._lab.run(spec, baseline_of=short or ruler(self._lab, kind, BURST))
+            spec = self._lab.spec(tour.spec_text(kind), kind)
+            self._taken[name, kind] = await self._lab.run(spec, baseline_of=ruler(self._lab, kind, BURST))
         return self._taken[name, kind]

@@ -12,7 +12,7 @@ from chaos.clock import monotonic_s
 from chaos.cluster_spec import HealthCheck
 from chaos.sim.latency import Latencies, LogNormal
 from chaos.sim.loop import run_in_virtual_time
-from chaos.sim.ray import NodeLost, RayModel
+from chaos.sim.ray import HEAD, NodeLost, RayModel
 
 GPU = {"CPU": 2.0, "GPU": 1.0}
 ONE = {"CPU": 1.0, "GPU": 1.0}
@@ -149,9 +149,24 @@ def test_a_node_that_is_frozen_for_longer_than_the_gcs_waits_ends_itself() -> No
         assert model.runs("i-1")
         model.thaw("i-1")
         assert not model.runs("i-1")
+        assert model.crashed("i-1")
         assert believed(model) == ["head"]
 
     play(scene)
+
+
+def test_checks_that_a_node_left_unanswered_before_it_ended_count() -> None:
+    async def scene(model: RayModel) -> float:
+        model.freeze("i-1")
+        await asyncio.sleep(9.5)  # the first four checks have failed
+        assert believed(model) == ["head", "i-1"]
+        began_s = monotonic_s()
+        model.end("i-1", politely=False)
+        while "i-1" in believed(model):
+            await asyncio.sleep(0.01)
+        return monotonic_s() - began_s
+
+    assert play(scene) <= 1.02, "one more, which is refused at once"
 
 
 def test_a_dead_node_is_missed_also_while_its_instance_is_frozen_and_thawed() -> None:
@@ -212,7 +227,40 @@ def test_a_drain_is_refused_by_a_node_that_is_busy_and_ends_one_that_is_not() ->
         assert not model.submit(ONE).placed.done()
         await asyncio.sleep(LEAVE_S + 0.1)
         assert believed(model) == ["head"]
-        assert not model.drain(node.ray_node_id, if_idle=True)
+        assert [dead.instance for dead in model.dead()] == [node.instance]
+        assert model.drain(node.ray_node_id, if_idle=True), "what is dead counts as drained"
+
+    play(scene)
+
+
+def test_a_drain_of_a_node_that_does_not_answer_waits_for_its_answer() -> None:
+    async def scene(model: RayModel) -> None:
+        node = model.nodes()[1]
+        model.freeze("i-1")
+        asked = model.drain(node.ray_node_id, if_idle=True)
+        assert isinstance(asked, asyncio.Task)
+        await asyncio.sleep(3.0)
+        assert not asked.done()
+        assert model.drain(node.ray_node_id, if_idle=False) is True, "what is to end in any case is not asked"
+        model.thaw("i-1")
+        assert await asked is True
+        assert model.status_of(node) == "draining"
+
+    play(scene)
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_drain_of_a_node_that_dies_unheard_is_answered_when_the_gcs_knows(killed: bool) -> None:
+    async def scene(model: RayModel) -> None:
+        model.freeze("i-1")
+        asked = model.drain(model.nodes()[1].ray_node_id, if_idle=True)
+        assert isinstance(asked, asyncio.Task)
+        if killed:
+            model.end("i-1", politely=False)
+            await asyncio.sleep(1.0)
+            assert not asked.done()
+        assert await asked is None
+        assert believed(model) == ["head"]
 
     play(scene)
 
@@ -229,6 +277,20 @@ def test_a_preempted_node_finishes_what_runs_there_and_leaves() -> None:
     play(scene)
 
 
+def test_a_notice_to_a_node_that_does_not_move_comes_when_it_does() -> None:
+    async def scene(model: RayModel) -> None:
+        node = model.nodes()[1]
+        model.freeze("i-1")
+        model.drain_instance("i-1")
+        assert model.status_of(node) == "idle"
+        await asyncio.sleep(2.0)
+        model.thaw("i-1")
+        await asyncio.sleep(LEAVE_S + 0.1)
+        assert believed(model) == ["head"]
+
+    play(scene)
+
+
 def test_a_node_that_comes_back_is_another_one() -> None:
     async def scene(model: RayModel) -> None:
         before = model.nodes()[1].ray_node_id
@@ -239,5 +301,99 @@ def test_a_node_that_comes_back_is_another_one() -> None:
         await asyncio.sleep(4.0)
         assert believed(model) == ["head", "i-1"]
         assert model.nodes()[1].ray_node_id != before
+
+    play(scene)
+
+
+def test_a_node_that_is_frozen_while_ray_starts_there_joins_so_much_later() -> None:
+    async def scene(model: RayModel) -> None:
+        model.start("i-2", "gpu", GPU)
+        model.freeze("i-2")
+        assert model.frozen("i-2")
+        await asyncio.sleep(5.0)
+        model.thaw("i-2")
+        await asyncio.sleep(JOIN_S - 0.1)
+        assert believed(model) == ["head", "i-1"]
+        await asyncio.sleep(0.2)
+        assert believed(model) == ["head", "i-1", "i-2"]
+
+    play(scene)
+
+
+def test_a_node_that_is_frozen_while_it_leaves_leaves_once_it_is_thawed() -> None:
+    async def scene(model: RayModel) -> None:
+        assert model.drain(model.nodes()[1].ray_node_id, if_idle=True)
+        model.freeze("i-1")
+        await asyncio.sleep(3.0)
+        assert believed(model) == ["head", "i-1"]
+        model.thaw("i-1")
+        await asyncio.sleep(LEAVE_S + 0.1)
+        assert believed(model) == ["head"]
+        assert not model.crashed("i-1")  # its raylet ended well, and `ray start --block` goes on
+
+    play(scene)
+
+
+def test_ray_that_ends_by_itself_has_crashed_and_one_that_was_declared_dead_is_remembered() -> None:
+    async def scene(model: RayModel) -> None:
+        before = model.nodes()[1].ray_node_id
+        model.freeze("i-1")
+        await asyncio.sleep(20.0)
+        assert not model.crashed("i-1")
+        model.thaw("i-1")
+        assert model.crashed("i-1")
+        assert [dead.ray_node_id for dead in model.dead()] == [before]
+
+    play(scene)
+
+
+def test_while_the_gcs_hangs_nothing_joins_and_nothing_is_declared_dead() -> None:
+    async def scene(model: RayModel) -> None:
+        model.gcs.freeze()
+        model.end("i-1", politely=False)
+        model.start("i-2", "gpu", GPU)
+        await asyncio.sleep(20.0)
+        assert believed(model) == ["head", "i-1"]
+        model.gcs.thaw()
+        await asyncio.sleep(5.1)
+        assert believed(model) == ["head", "i-2"]
+
+    play(scene)
+
+
+def test_while_the_gcs_hangs_it_does_not_hear_of_a_polite_end() -> None:
+    async def scene(model: RayModel) -> None:
+        model.gcs.freeze()
+        model.end("i-1", politely=True)
+        await asyncio.sleep(20.0)
+        assert believed(model) == ["head", "i-1"]
+        model.gcs.thaw()
+        await asyncio.sleep(0.1)
+        assert believed(model) == ["head"]
+
+    play(scene)
+
+
+def test_a_head_that_comes_back_is_another_one_and_knows_all_but_requests() -> None:
+    async def scene(model: RayModel) -> None:
+        answered: list[float] = []
+        group, task = model.gather([ONE], "PACK"), model.submit(ONE)
+        model.request([ONE])
+        before = model.nodes()[0].ray_node_id
+        model.end_head()
+        model.end(HEAD, politely=False)
+        model.start("i-2", "gpu", GPU)
+        began_s = monotonic_s()
+        model.return_head({"CPU": 1.0}, answers=lambda: answered.append(monotonic_s() - began_s))
+        await asyncio.sleep(JOIN_S - 0.1)
+        assert model.gcs.frozen
+        assert not task.placed.done(), "nobody joins without it"
+        await asyncio.sleep(0.2)
+        assert answered == [pytest.approx(JOIN_S)]
+        assert sorted(believed(model)) == ["head", "i-1", "i-2"]
+        assert before in [dead.ray_node_id for dead in model.dead()]
+        assert model.requested == ()
+        assert [node.instance for node in group.nodes] == ["i-1"]
+        assert task.placed.result().instance == "i-2"
 
     play(scene)

@@ -7,7 +7,7 @@ from pathlib import Path
 import faults
 import workloads
 from chaos.campaign import Campaign
-from chaos.clusters.sim import SimCluster
+from chaos.clusters.sim import twin_of
 from chaos.history import History
 from chaos.results import Results, judge
 from chaos.sim.loop import run_in_virtual_time
@@ -28,7 +28,7 @@ def run_on_twin(text: str, store: Path) -> Results:
     spec = twin_spec(text)
 
     async def main() -> Path:
-        cluster = SimCluster("twin", spec.cluster, seed=spec.seed)
+        cluster = twin_of("twin", spec.cluster, seed=spec.seed)
         await cluster.start()
         try:
             campaign = Campaign(

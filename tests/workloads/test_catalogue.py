@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 import workloads
-from chaos.workload import Workload
+from chaos.workload import Load, Stage, Workload
 from tests import planted_workloads
+from workloads import ALL, OpenLoad
 from workloads.batch_inference import BatchInference
-from workloads.task_bursts import Stage, TaskBursts
+from workloads.task_bursts import TaskBursts
 
 
 def test_importing_the_catalogue_imports_neither_ray_nor_torch() -> None:
@@ -54,6 +56,20 @@ def test_task_bursts_counts_its_rows_and_nodes() -> None:
     assert workload.rows_total == 170
     assert workload.nodes_wanted(1) == 6
     assert workload.nodes_wanted(4) == 2
+
+
+def test_an_open_load_has_room_for_so_many_batches() -> None:
+    workload = OpenLoad(batch_rows=5, batches_limit=20, tasks_limit=6)
+    assert workload.rows_total == 100
+    assert workload.nodes_wanted(4) == 2
+    assert OpenLoad.name not in ALL
+
+
+def test_what_a_load_is_told_is_read_again(tmp_path: Path) -> None:
+    assert Load.told(tmp_path) == Load()
+    for load in (Load(tasks=2, batches=7), Load(tasks=0, batches=7, ended=True)):
+        load.tell(tmp_path)
+        assert Load.told(tmp_path) == load
 
 
 def test_a_stage_is_either_work_or_a_pause() -> None:

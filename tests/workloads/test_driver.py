@@ -50,7 +50,7 @@ def test_a_job_that_ends_is_ok(tmp_path: Path) -> None:
     kinds = [event["kind"] for event in events]
     assert kinds == ["workload.started", "workload.demand", "workload.demand", "workload.finished"]
     assert events[0]["workload"] == "stub"
-    assert events[1]["bundles"] == [{"shape": {"CPU": 1.0}, "count": 2, "source": "task"}]
+    assert events[1]["bundles"] == [{"shape": {"CPU": 1.0}, "count": 2, "source": "task", "apart": False, "not_on": []}]
     assert events[2]["bundles"] == []
     assert events[3]["outcome"] == "ok"
     assert [event["monotonic_s"] for event in events] == sorted(event["monotonic_s"] for event in events)

@@ -1,14 +1,9 @@
-"""Stand-ins for tests: a clock that moves only when told, and a cluster without nodes that can be harmed."""
+"""A cluster without nodes that can be harmed."""
 
 from __future__ import annotations
 
-import asyncio
-import heapq
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
 
 from chaos.cluster import (
     ChangesConfiguration,
@@ -18,6 +13,7 @@ from chaos.cluster import (
     FaultsDevices,
     FaultsLaunches,
     FaultsRpcs,
+    FaultsViews,
     FillsDisks,
     FillsStores,
     Gauges,
@@ -44,8 +40,7 @@ from chaos.cluster import (
     Vitals,
 )
 from chaos.errors import InjectionError
-from chaos.events import Event, RunOpened
-from chaos.fault import ActsOn, Effect, Fault, Site
+from chaos.fault import Effect
 from chaos.harm import (
     AnswerHarm,
     ClockSkew,
@@ -55,10 +50,11 @@ from chaos.harm import (
     DeviceFault,
     DiskFill,
     DiskThrottle,
+    EndedOperator,
     EndedProcess,
     EndingNode,
     FileLimit,
-    LaunchFault,
+    KubeRayHarm,
     LaunchHarm,
     MemoryPressure,
     NetworkShape,
@@ -66,106 +62,14 @@ from chaos.harm import (
     Role,
     RpcFault,
     StoreFill,
+    ViewHarm,
 )
-from chaos.history import History, Recorder
+from chaos.history import Recorder
+from chaos.kuberay import RunsOnKubeRay
+from tests.doubles.clock import VirtualClock
+from tests.doubles.nodes import FakeProcess, node_named, processes_on
 
-T = TypeVar("T")
-
-_TURNS = 60  # more turns of the event loop than any chain of callbacks between two waits takes
 OPEN_MBIT = 900.0
-
-
-async def settle() -> None:
-    """Lets everything run that can run without time passing."""
-    for _ in range(_TURNS):
-        await asyncio.sleep(0)
-
-
-class VirtualClock:
-    """Time that stands still until `run` or `advance_to` moves it from one sleeper to the next, in order."""
-
-    def __init__(self) -> None:
-        self._now_s = 0.0
-        self._order = itertools.count()
-        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
-
-    def now_s(self) -> float:
-        """Virtual seconds so far."""
-        return self._now_s
-
-    def wall_s(self) -> float:
-        """The same, a million seconds after the epoch."""
-        return 1e6 + self._now_s
-
-    async def sleep(self, duration_s: float) -> None:
-        """Returns when the clock has been moved that far."""
-        if duration_s <= 0.0:
-            await asyncio.sleep(0)
-            return
-        waking = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_s + duration_s, next(self._order), waking))
-        await waking
-
-    async def advance_to(self, t_s: float) -> None:
-        """Moves time to `t_s`, waking everyone on the way at their time."""
-        await settle()
-        while (next_s := self._next_s()) is not None and next_s <= t_s:
-            await self._wake()
-        self._now_s = max(self._now_s, t_s)
-        await settle()
-
-    async def run(self, work: Awaitable[T], *, limit_s: float = 1000.0) -> T:
-        """Moves time until the work is done; fails when nothing can happen any more, or at `limit_s`."""
-        task = asyncio.ensure_future(work)
-        await settle()
-        while not task.done():
-            next_s = self._next_s()
-            if next_s is None or next_s > limit_s:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                raise AssertionError(f"at {self._now_s:g} s it is not done, and nothing happens before {limit_s:g} s")
-            await self._wake()
-        return task.result()
-
-    def _next_s(self) -> float | None:
-        while self._sleepers and self._sleepers[0][2].done():
-            heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
-
-    async def _wake(self) -> None:
-        at_s, _, waking = heapq.heappop(self._sleepers)
-        self._now_s = max(self._now_s, at_s)
-        waking.set_result(None)
-        await settle()
-
-
-class FakeProcess:
-    """A program whose lines and status are given; with `hangs` it ends only when stopped."""
-
-    def __init__(self, lines: list[str], *, status: int = 0, hangs: bool = False) -> None:
-        self._lines = lines
-        self._status = status
-        self._stopped = asyncio.Event()
-        self.was_stopped = False
-        if not hangs:
-            self._stopped.set()
-
-    async def lines(self) -> AsyncIterator[str]:
-        """The given lines; each may wait for what a test does between them."""
-        for line in self._lines:
-            await asyncio.sleep(0)
-            yield line
-        await self._stopped.wait()
-
-    async def wait(self) -> int:
-        """The given status."""
-        await self._stopped.wait()
-        return self._status
-
-    async def stop(self) -> None:
-        """Ends it."""
-        self.was_stopped = True
-        self._stopped.set()
 
 
 class FakeCluster:
@@ -292,6 +196,13 @@ class FakeCluster:
             self._live(node)
         self.effects[effect_id] = (node, False, None, fault)
 
+    async def fault_views(self, fault: ViewHarm, *, effect_id: str, lease_s: float, node: str = "") -> None:
+        """Notes the fault."""
+        await self._called("fault_views", effect_id, f"{lease_s:g}", node)
+        if node:
+            self._live(node)
+        self.effects[effect_id] = (node, False, None, fault)
+
     async def processes_of(self, node: str) -> tuple[NodeProcess, ...]:
         """What `on_nodes` says, stopped as asked."""
         await self._called("processes_of", node)
@@ -322,6 +233,10 @@ class FakeCluster:
         self.ended[effect_id] = (node, end)
         if not self.harmless:
             self.on_nodes[node] = [item for item in self.on_nodes[node] if item.role != end.role]
+
+    async def prepare_notice(self) -> None:
+        """Notes it."""
+        await self._called("prepare_notice")
 
     async def give_notice(self, node: str, ending: EndingNode, *, effect_id: str, lease_s: float) -> None:
         """Notes it."""
@@ -359,6 +274,17 @@ class FakeCluster:
     async def configuration_was_read(self) -> bool:
         """At once, unless harmless."""
         return not self.harmless
+
+    async def fault_kuberay(self, fault: KubeRayHarm, *, effect_id: str, lease_s: float) -> None:
+        """Notes the fault."""
+        await self._called("fault_kuberay", effect_id, f"{lease_s:g}")
+        self.effects[effect_id] = ("", False, None, fault)
+
+    async def operator_is_up(self) -> bool:
+        """Unless a fault has ended it, and is not harmless."""
+        await self._called("operator_is_up")
+        ended = any(isinstance(effect[3], EndedOperator) for effect in self.effects.values())
+        return self.harmless or not ended
 
     async def restart_head(self) -> None:
         """Noted."""
@@ -545,7 +471,9 @@ CAPABILITIES: tuple[type, ...] = (
     FaultsDevices,
     ShapesNetworks,
     FaultsRpcs,
+    FaultsViews,
     ChangesConfiguration,
+    RunsOnKubeRay,
     RestartsHead,
     ThrottlesCpus,
     PressesMemory,
@@ -556,132 +484,3 @@ CAPABILITIES: tuple[type, ...] = (
     SkewsClocks,
 )
 assert all(issubclass(FakeCluster, capability) for capability in CAPABILITIES)
-
-
-class Scripted(Fault):
-    """Harm whose probes answer what the cluster's `seen` says for its injection, in turn; the last answer stays."""
-
-    name: ClassVar[str] = "scripted"
-    summary: ClassVar[str] = "a stand-in"
-    needs: ClassVar[tuple[type, ...]] = (PausesNodes, UndoesEffects)
-    acts_on: ClassVar[ActsOn] = "nodes"
-    lasts: ClassVar[bool] = True
-    effect_within_s: ClassVar[float] = 5.0
-
-    async def inject(self, site: Site) -> None:
-        """Pauses the victims."""
-        for victim in site.victims:
-            await fake(site).pause_node(victim, effect_id=site.effect_for(victim), lease_s=site.lease_s)
-
-    async def probe(self, site: Site) -> Effect:
-        """The next scripted answer."""
-        return self._next(site, site.effect_id, "took_effect")
-
-    async def probe_healed(self, site: Site) -> Effect:
-        """The next scripted answer."""
-        return self._next(site, f"{site.effect_id}/healed", "no_effect")
-
-    def _next(self, site: Site, key: str, otherwise: Literal["took_effect", "no_effect"]) -> Effect:
-        answers = fake(site).seen.get(key, [])
-        if len(answers) > 1:
-            return answers.pop(0)
-        return answers[0] if answers else Effect(outcome=otherwise, detail="as ever")
-
-
-class ScriptedLaunch(Scripted):
-    """The same, on launches."""
-
-    name: ClassVar[str] = "scripted_launch"
-    acts_on: ClassVar[ActsOn] = "launches"
-
-    async def inject(self, site: Site) -> None:
-        """Faults launches."""
-        await fake(site).fault_launches(LaunchFault(error="no"), effect_id=site.effect_id, lease_s=site.lease_s)
-
-
-def fake(site: Site) -> FakeCluster:
-    """The site's cluster, known to be a double."""
-    assert isinstance(site.cluster, FakeCluster)
-    return site.cluster
-
-
-def node_named(
-    name: str, *, node_type: str = "gpu", state: Literal["pending", "running", "paused", "stopping"] = "running"
-) -> Node:
-    """A node; the head is of its own type."""
-    return Node(
-        node=name,
-        node_type="head" if name == "head" else node_type,
-        state=state,
-        instance="head" if name == "head" else f"i-{int(name[1:]):05d}",
-    )
-
-
-def processes_on(name: str) -> list[NodeProcess]:
-    """What runs on a node of Ray's: on the head with the control plane and a job's driver."""
-    titles: list[tuple[Role | Literal[""], str]] = [
-        ("", "ray start --block"),
-        ("raylet", "/ray/raylet --node"),
-        ("dashboard_agent", "ray::DashboardAgent"),
-        ("runtime_env_agent", "ray::RuntimeEnvAgent"),
-        ("worker", "ray::IDLE"),
-        ("worker", "ray::predict_rows"),
-        ("worker", "ray::Predictor.predict"),
-    ]
-    if name == "head":
-        titles += [("gcs_server", "/ray/gcs_server"), ("monitor", "python monitor.py"), ("driver", "python -m job")]
-    first = 100 if name == "head" else 1000 * int(name[1:])
-    return [
-        NodeProcess(pid=first + place, started_ticks=place, role=role, title=title)
-        for place, (role, title) in enumerate(titles)
-    ]
-
-
-async def injected(fault: Fault, site: Site) -> Site:
-    """Measures and injects as the nemesis does; the site its probes are given."""
-    measured = replace(site, before=await fault.measure_before(site))
-    await fault.inject(measured)
-    return measured
-
-
-def site_of(
-    cluster: FakeCluster, *victims: str, events: list[tuple[float, Event]] | None = None, injected_s: float = 10.0
-) -> Site:
-    """Where an injection `run.i1` made at `injected_s` acts, with a history of `(t_s, event)` pairs."""
-    return Site(
-        cluster=cluster,
-        victims=victims,
-        effect_id="run.i1",
-        lease_s=20.0,
-        duration_s=5.0,
-        injected_s=injected_s,
-        history=History.of_events(events or []),
-    )
-
-
-def opened(*, seed: int = 1) -> RunOpened:
-    """The beginning of the run `run`."""
-    return RunOpened(run_id="run", seed=seed, cluster="fake", schedule_hash="", spec={}, versions={})
-
-
-def unknown(detail: str = "not yet") -> Effect:
-    """A probe that cannot tell."""
-    return Effect(outcome="unknown", detail=detail)
-
-
-__all__ = [
-    "OPEN_MBIT",
-    "FakeCluster",
-    "FakeProcess",
-    "Scripted",
-    "ScriptedLaunch",
-    "VirtualClock",
-    "fake",
-    "injected",
-    "node_named",
-    "opened",
-    "processes_on",
-    "settle",
-    "site_of",
-    "unknown",
-]

@@ -1,0 +1,111 @@
+"""What runs in the Cloud is known to the autoscaler, and what it knows of is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaos.checker import Judgement, Verdict
+from chaos.checkers.cost import explained, faults_cost_s
+from chaos.checkers.facts import Facts
+from chaos.checkers.instance_log import InstanceProperty, Row, heard_to_s
+from chaos.events import ClusterSampled, NodeLaunching, NodeStarted, NodeTerminated
+from chaos.history import Record
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """A time in which an instance ran that no row was about, or a row was about one that was gone."""
+
+    first: Record
+    last: Record
+    told: str
+
+
+class InstancesAccounted(InstanceProperty):
+    """The autoscaler accounts for just the instances in the Cloud, a few updates after they came or went at most.
+
+    An instance nobody accounts for costs money and is never ended; one that is gone, and still accounted for, stands in
+    the way of another. Assumes that an instance is accounted for by a row
+    that names it and is not over. Instances asked for before the history began are not judged: not all about
+    their rows is in it.
+    **Bound**: two updates, the slack, and what the faults cost: nobody knows what the Cloud does not list.
+    """
+
+    name = "instances_accounted"
+    needs_new = True
+
+    def judge_rows(self, facts: Facts, found: tuple[Row, ...]) -> Verdict:
+        """Fails on an instance that ran without a row, or was gone with one, for longer than the bound."""
+        bound_s = 2.0 * facts.cluster.update_interval_s + facts.bounds.slack_s
+        spans = explained(facts)
+        worst_s, worst = 0.0, None
+        judged = 0
+        samples = facts.samples(to_s=heard_to_s(facts))
+        if not samples:
+            return self.verdict("pass", "not applicable: the autoscaler's log was not heard")
+        for node, own in _rows_of_nodes(facts, found).items():
+            judged += 1
+            for stretch in [*_stretches(node, own, samples), *_kept(facts, node, own, samples[-1][0])]:
+                from_s, to_s = stretch.first.t_s, stretch.last.t_s
+                lasted_s = to_s - from_s - faults_cost_s(spans, from_s=from_s, to_s=to_s)
+                if lasted_s > worst_s:
+                    worst_s, worst = lasted_s, stretch
+        if worst is None:
+            told = f"the autoscaler accounted for all of {judged} instance(s)" if judged else "no instance started"
+            return self.verdict("pass", told, [samples[-1][0]], measured=0.0, bound=bound_s, unit="s")
+        told = f"from {worst.first.t_s:.1f} s to {worst.last.t_s:.1f} s {worst.told}"
+        judgement: Judgement = "fail"
+        if worst_s <= bound_s:
+            judgement, told = "pass", f"{told}; of {judged} instance(s) no other for so long"
+        evidence = [worst.first, worst.last]
+        return self.verdict(judgement, told, evidence, measured=worst_s, bound=bound_s, unit="s")
+
+
+def _rows_of_nodes(facts: Facts, found: tuple[Row, ...]) -> dict[str, list[Row]]:
+    """Every worker that was asked for and started in this run, with the rows about its instance."""
+    asked = {event.node for _, event in facts.history.of(NodeLaunching)}
+    by_instance: dict[str, list[Row]] = {}
+    for row in found:
+        by_instance.setdefault(row.cloud_instance, []).append(row)
+    own: dict[str, list[Row]] = {}
+    for _, event in facts.history.of(NodeStarted):
+        if event.node in asked:
+            own[event.node] = by_instance.get(event.instance, [])
+    return own
+
+
+def _kept(facts: Facts, node: str, own: list[Row], last: Record) -> list[_Stretch]:
+    """The time for which a row outlived its instance, which did not come back."""
+    gone = [record for record, event in facts.history.of(NodeTerminated) if event.node == node]
+    back_s = max((record.t_s for record, event in facts.history.of(NodeStarted) if event.node == node), default=0.0)
+    if not gone or gone[-1].t_s <= back_s:
+        return []
+    told = f"the autoscaler still accounted for {node}, which the Cloud had ended"
+    return [
+        _Stretch(gone[-1], last if row.over_s > last.t_s else row.steps[-1].record, told)
+        for row in own
+        if min(row.over_s, last.t_s) > gone[-1].t_s >= _from_s(row)
+    ]
+
+
+def _stretches(node: str, own: list[Row], samples: list[tuple[Record, ClusterSampled]]) -> list[_Stretch]:
+    told = f"the Cloud ran {node}, and the autoscaler did not account for it"
+    found = []
+    first: Record | None = None
+    for record, sample in samples:
+        runs = sample.cloud.get(node) == "running"
+        known = any(_from_s(row) <= record.t_s <= row.over_s for row in own)
+        if runs and not known:
+            first = first or record
+            last = record
+        elif first is not None:
+            found.append(_Stretch(first, last, told))
+            first = None
+    if first is not None:
+        found.append(_Stretch(first, last, told))
+    return found
+
+
+def _from_s(row: Row) -> float:
+    """When the row began to be about its instance; a line may name that a little later."""
+    return next((step.t_s for step in row.steps if step.after not in ("QUEUED", "REQUESTED")), row.steps[0].t_s)

@@ -1,0 +1,1 @@
+"""Kubernetes as Ray's KubeRay provider and KubeRay's operator see it: a model of its API, scheduler and kubelets."""

@@ -1,0 +1,75 @@
+"""The RayCluster custom resource: made of a cluster's specification, and edited as a user would with `kubectl edit`."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+from chaos.cluster_spec import ClusterSpec, NodeType
+
+NAMESPACE = "default"
+HEAD_GROUP = "headgroup"
+_CONSERVATIVE = 1.0  # Ray's upscaling speed for this mode; every other mode is as fast as can be
+
+
+def ray_cluster(name: str, spec: ClusterSpec) -> dict[str, Any]:
+    """The resource that says what the specification says; each group begins with its minimum of replicas."""
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": name, "namespace": NAMESPACE, "resourceVersion": "1", "annotations": {}},
+        "spec": _spec(spec, {}),
+    }
+
+
+def edited(resource: dict[str, Any], spec: ClusterSpec) -> dict[str, Any]:
+    """The resource once a user has put the specification in force; what the autoscaler has written stays."""
+    now = {group["groupName"]: group for group in resource["spec"]["workerGroupSpecs"]}
+    return {**resource, "spec": _spec(spec, now)}
+
+
+def pods_wanted(group: dict[str, Any]) -> int:
+    """How many pods the operator keeps of a worker group: `replicas`, within its limits, of so many hosts each."""
+    replicas = min(max(group["replicas"], group["minReplicas"]), group["maxReplicas"])
+    return int(replicas * group["numOfHosts"])
+
+
+def _spec(spec: ClusterSpec, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    spec = spec.as_groups()
+    return {
+        "enableInTreeAutoscaling": True,
+        "autoscalerOptions": {
+            "version": "v2",
+            "idleTimeoutSeconds": _number(spec.idle_timeout_s),
+            "upscalingMode": "Conservative" if spec.upscaling_speed <= _CONSERVATIVE else "Default",
+        },
+        "headGroupSpec": {"rayStartParams": {}, **_resources(spec.head_resources, "ray-head")},
+        "workerGroupSpecs": [_group(name, kind, now.get(name, {})) for name, kind in spec.node_types.items()],
+    }
+
+
+def _group(name: str, kind: NodeType, now: dict[str, Any]) -> dict[str, Any]:
+    least = kind.min_workers // kind.hosts
+    group: dict[str, Any] = {
+        "groupName": name,
+        "replicas": now.get("replicas", least),
+        "minReplicas": least,
+        "maxReplicas": kind.max_workers // kind.hosts,
+        "numOfHosts": kind.hosts,
+        "rayStartParams": {},
+        "scaleStrategy": copy.deepcopy(now.get("scaleStrategy", {"workersToDelete": []})),
+        **_resources(kind.resources, "ray-worker"),
+    }
+    if kind.idle_timeout_s is not None:
+        group["idleTimeoutSeconds"] = _number(kind.idle_timeout_s)
+    return group
+
+
+def _resources(resources: dict[str, float], container: str) -> dict[str, Any]:
+    amounts = {"CPU": "0", **{name: str(_number(amount)) for name, amount in resources.items()}}
+    return {"resources": amounts, "template": {"spec": {"containers": [{"name": container}]}}}
+
+
+def _number(amount: float) -> int | float:
+    return int(amount) if amount == math.floor(amount) else amount

@@ -1,0 +1,133 @@
+"""What simulated time costs, in CPU time of this process: other things may run on the machine meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
+
+from chaos.results import prepare
+from tests.bench.telling import tell
+from tests.sim.decisions import decisions, recorded
+from tests.sim.schedules import random_text
+
+WORKERS = 8
+UPDATE_S = 5
+TIMES = {"exact": 700, "fast": 5000}
+SCHEDULES = 200
+SCHEDULE_MINUTES = 10.0
+SCHEDULES_LIMIT_S = 60.0
+COMPARED = 1000
+NODES = (32, 125, 500)
+HOURS = (1, 4, 16)
+
+
+@contextmanager
+def ray_cpu_s() -> Iterator[list[float]]:
+    """The CPU seconds of each of Ray's own updates."""
+    spent: list[float] = []
+    theirs = Reconciler.__dict__["reconcile"]
+
+    def timed(**given: Any) -> Any:
+        began_s = time.process_time()
+        try:
+            return theirs.__func__(**given)
+        finally:
+            spent.append(time.process_time() - began_s)
+
+    Reconciler.reconcile = staticmethod(timed)
+    try:
+        yield spent
+    finally:
+        Reconciler.reconcile = theirs
+
+
+def steady(mode: str, *, workers: int, hours: float, batch_s: float = 60.0) -> str:
+    """A job that keeps so many workers busy for so long."""
+    node = f"{{resources: {{CPU: 2, GPU: 1}}, min_workers: {workers}, max_workers: {workers}}}"
+    limits = f"update_interval_s: {UPDATE_S}, max_workers: {workers}, node_types: {{gpu: {node}}}"
+    batches = workers * round(hours * 3600.0 / batch_s)
+    stage = f"{{tasks: {workers}, batches: {batches}}}"
+    job = f"{{name: task_bursts, device_ms_per_batch: {batch_s * 1000:g}, stages: [{stage}]}}"
+    deadline_s = 2 * hours * 3600.0
+    return f"cluster: {{kind: sim, {limits}, twin: {{mode: {mode}}}}}\nworkload: {job}\ndeadline_s: {deadline_s:g}\n"
+
+
+def spent_on(text: str, store: Path) -> tuple[float, float]:
+    """CPU seconds and virtual seconds of one run."""
+    began_s = time.process_time()
+    history = recorded(text, store)
+    return time.process_time() - began_s, history.end_s
+
+
+def speed(mode: str, store: Path) -> None:
+    """What a second of the twin's time costs with 8 workers and an update each 5 s, through hours of load."""
+    prepare()
+    recorded(steady(mode, workers=2, hours=0.05), store)
+    with ray_cpu_s() as updates:
+        cpu_s, virtual_s = spent_on(steady(mode, workers=WORKERS, hours=1.0 if mode == "exact" else 8.0), store)
+    cost = cpu_s / virtual_s
+    tell(f"sim.{mode}_cost", cost, 1 / TIMES[mode], "CPU s / virtual s",
+         virtual_s=round(virtual_s), times=round(1 / cost), updates=len(updates),
+         ray_alone_times=round(virtual_s / sum(updates)),
+         ray_update_ms=round(1000 * sum(updates) / len(updates), 2))  # fmt: skip
+
+
+def schedules(store: Path) -> None:
+    """200 random schedules of 10 simulated minutes with up to 8 workers, in fast mode, on one core."""
+    virtual_s = began_s = 0.0
+    prepare()
+    began_s = time.process_time()
+    for seed in range(SCHEDULES):
+        virtual_s += recorded(random_text(seed, mode="fast", minutes=SCHEDULE_MINUTES), store).end_s
+    cpu_s = time.process_time() - began_s
+    tell("sim.schedules", cpu_s, SCHEDULES_LIMIT_S, "CPU s", schedules=SCHEDULES, virtual_s=round(virtual_s),
+         times=round(virtual_s / cpu_s))  # fmt: skip
+
+
+def same_decisions(store: Path) -> None:
+    """On 1,000 random schedules, fast mode decides what exact mode does, at the same moments."""
+    other = [
+        seed
+        for seed in range(COMPARED)
+        if len({tuple(decisions(recorded(random_text(seed, mode=mode), store))) for mode in TIMES}) > 1
+    ]
+    tell("sim.decisions_differ", len(other), 0, "schedules", compared=COMPARED, seeds=other[:20])
+
+
+def growth_with_nodes(store: Path) -> None:
+    """Cost of a virtual second in fast mode, per node: from 32 to 500 nodes no more than at 32."""
+    costs = {}
+    for nodes in NODES:
+        cpu_s, virtual_s = spent_on(steady("fast", workers=nodes, hours=0.5), store)
+        costs[nodes] = cpu_s / virtual_s / nodes
+    tell("sim.growth_with_nodes", costs[NODES[-1]] / costs[NODES[0]], 1.0, "cost per node, most / fewest",
+         us_per_node_and_virtual_s={nodes: round(1e6 * cost, 1) for nodes, cost in costs.items()})  # fmt: skip
+
+
+def growth_with_time(store: Path) -> None:
+    """Cost of a virtual second in fast mode after 16 hours, against that of one hour."""
+    costs = {}
+    for hours in HOURS:
+        cpu_s, virtual_s = spent_on(steady("fast", workers=WORKERS, hours=hours), store)
+        costs[hours] = cpu_s / virtual_s
+    tell("sim.growth_with_time", costs[HOURS[-1]] / costs[HOURS[0]], 1.1, "cost per virtual s, longest / shortest",
+         us_per_virtual_s={hours: round(1e6 * cost, 1) for hours, cost in costs.items()})  # fmt: skip
+
+
+PARTS: MappingProxyType[str, Callable[[Path], None]] = MappingProxyType(
+    {
+        "exact_speed": functools.partial(speed, "exact"),
+        "fast_speed": functools.partial(speed, "fast"),
+        "twin_schedules": schedules,
+        "twin_nodes": growth_with_nodes,
+        "twin_time": growth_with_time,
+        "same_decisions": same_decisions,
+    }
+)

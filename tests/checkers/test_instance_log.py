@@ -1,0 +1,463 @@
+"""What the autoscaler's log says of its instances, and the properties that are read from it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chaos.bounds import Bounds
+from chaos.checker import Verdict
+from chaos.checkers.facts import facts_of
+from chaos.checkers.instance_log import Row, rows
+from chaos.events import (
+    AutoscalerLogged,
+    BatchInvoked,
+    ClusterSampled,
+    ConfigChanged,
+    Event,
+    FaultInjected,
+    GcsAnsweredWrong,
+    NodeJoined,
+    NodeLaunching,
+    NodeStarted,
+    NodeTerminated,
+    NodeTerminating,
+    TypeInForce,
+)
+from chaos.history import History
+from tests.checkers.histories import (
+    CLUSTER,
+    NODE,
+    Story,
+    Timed,
+    Worker,
+    fault,
+    four_workers,
+    judged,
+    logged,
+    opened,
+    waiting,
+)
+
+OF_INSTANCES = (
+    "no_busy_ends", "ends_have_reasons", "no_double_ends",
+    "instances_accounted", "timeouts_kept", "state_stays_bounded",
+)  # fmt: skip
+each_property = pytest.mark.parametrize("name", OF_INSTANCES)
+SPARE = Worker("w9", 4.0, 8.0)
+
+
+def rows_of(events: list[Timed]) -> tuple[Row, ...]:
+    facts = facts_of(History.of_events([(0.0, opened()), *events]))
+    assert not isinstance(facts, str)
+    return rows(facts)
+
+
+def altered(story: Story, *, drop: str = "", late_s: float = 0.0) -> list[Timed]:
+    """The story without the lines about w4 that hold `drop`, or with them later."""
+    found: list[Timed] = []
+    for t_s, event in story.events():
+        if drop and isinstance(event, AutoscalerLogged) and drop in event.text and "w4-row" in event.text:
+            if late_s:
+                found.append((t_s + late_s, event))
+        else:
+            found.append((t_s, event))
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def instead(story: Story, line: Timed) -> list[Timed]:
+    """The story with this line about a row in place of all that follow about it."""
+    of_row = f"(id={row_in(line)},"
+    return sorted(
+        [*((t, e) for t, e in story.events() if t <= line[0] or of_row not in getattr(e, "text", "")), line],
+        key=lambda pair: pair[0],
+    )
+
+
+def with_nothing_in_use(event: Event, node: str) -> Event:
+    """The sample in which the node says that it is not idle, though all of it is free."""
+    if not isinstance(event, ClusterSampled):
+        return event
+    nodes = [view.model_copy(update={"available": view.total}) if view.node == node else view for view in event.nodes]
+    return event.model_copy(update={"nodes": tuple(nodes)})
+
+
+def row_in(line: Timed) -> str:
+    assert isinstance(line[1], AutoscalerLogged)
+    return line[1].text.split("(id=")[1].split(",")[0]
+
+
+# -- the log ------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_what_its_lines_say() -> None:
+    (row,) = rows_of([*SPARE.rise(), *SPARE.fall()])
+    assert (row.node_type, row.cloud_instance, row.ray_node_id) == ("gpu", "i-w9", "id-w9")
+    assert [step.after for step in row.steps] == [
+        "QUEUED", "REQUESTED", "ALLOCATED", "RAY_RUNNING", "RAY_STOP_REQUESTED", "RAY_STOPPED", "TERMINATING",
+        "TERMINATED",
+    ]  # fmt: skip
+    assert row.over_s == SPARE.gone_s + 0.5
+
+
+def test_a_change_that_was_refused_did_not_happen_nor_did_its_batch() -> None:
+    other = Worker("w8", 4.0, 8.0)
+    lines = [
+        *SPARE.rise()[:2],
+        (6.0, logged(SPARE, "REQUESTED", "RAY_STOP_REQUESTED", "draining ray: one too many")),
+        (6.0, logged(other, "", "QUEUED", "queuing new instance of gpu from scheduler")),
+        (6.1, AutoscalerLogged(about="error", text="ERROR autoscaler.py -- Invalid status transition from A to B")),
+    ]
+    (row,) = rows_of(lines)
+    assert row.status == "REQUESTED"
+
+
+def test_a_later_line_says_in_which_state_a_row_really_was() -> None:
+    lines = [*SPARE.rise()[:2], (6.0, logged(SPARE, "REQUESTED", "RAY_STOP_REQUESTED", "x")), *SPARE.rise()[2:]]
+    (row,) = rows_of(lines)
+    assert [step.after for step in row.steps] == ["QUEUED", "REQUESTED", "ALLOCATED", "RAY_RUNNING"]
+
+
+def test_rows_end_with_the_autoscaler_that_kept_them() -> None:
+    head = Worker("head", 0.0, 0.0, node_type="head")
+    why = "allocated unmanaged cloud instance :{} ({}) from cloud provider"
+    again = [
+        (20.0, logged(head, "", "ALLOCATED", why.format("head", "HEAD"))),
+        (20.0, logged(SPARE, "", "ALLOCATED", why.format("i-w9", "WORKER"), row="w9-2")),
+    ]
+    first, _, second = rows_of([*SPARE.rise(), *again])
+    assert (first.over_s, first.autoscaler) == (20.0, 1)
+    assert (second.cloud_instance, second.autoscaler, second.over_s) == ("i-w9", 2, float("inf"))
+
+
+def test_a_head_that_was_missing_from_a_listing_is_no_sign_of_another_autoscaler() -> None:
+    head = Worker("head", 0.0, 0.0, node_type="head")
+    why = "allocated unmanaged cloud instance :head (HEAD) from cloud provider"
+    gone = [
+        (1.0, logged(head, "", "ALLOCATED", why)),
+        (20.0, logged(head, "ALLOCATED", "TERMINATED", "cloud instance head no longer found")),
+        (21.0, logged(head, "", "ALLOCATED", why, row="head-2")),
+    ]
+    rows = rows_of([*SPARE.rise(), *gone])
+    assert {row.autoscaler for row in rows} == {1}
+    crashed = rows_of([*SPARE.rise(), *gone, (30.0, logged(head, "", "ALLOCATED", why, row="head-3"))])
+    assert [row.autoscaler for row in crashed] == [1, 1, 1, 2]
+
+
+def test_an_autoscaler_that_comes_back_with_its_head_begins_once() -> None:
+    """Its first row may be any node's; it sees the head of before, then the one in its place."""
+    head = Worker("head", 0.0, 0.0, node_type="head")
+    why = "allocated unmanaged worker cloud instance from ray node: {}"
+    again = [
+        (20.0, logged(SPARE, "", "ALLOCATED", why.format("0000abcd"), row="w9-2")),
+        (20.0, logged(head, "", "ALLOCATED", why.format("00000001"), row="head-1")),
+        (20.0, logged(SPARE, "ALLOCATED", "RAY_RUNNING", "ray node 0000abcd is RUNNING", row="w9-2")),
+        (20.0, logged(head, "ALLOCATED", "RAY_RUNNING", "ray node 00000001 is RUNNING", row="head-1")),
+        (22.1, logged(head, "", "ALLOCATED", why.format("00000002"), row="head-2")),
+    ]
+    joined = (8.5, logged(SPARE, "ALLOCATED", "RAY_RUNNING", "ray node 0000abcd is RUNNING"))
+    first, second, *heads = rows_of([*SPARE.rise()[:-1], joined, *again])
+    assert (first.autoscaler, first.over_s) == (1, 20.0)
+    assert (second.cloud_instance, second.autoscaler, second.over_s) == ("i-w9", 2, float("inf"))
+    assert [row.autoscaler for row in heads] == [2, 2]
+
+
+def test_a_head_that_starts_again_has_another_autoscaler_whatever_it_sees_first() -> None:
+    began = (18.0, NodeStarted(node="head", node_type="head", instance="head"))
+    again = logged(
+        SPARE, "", "ALLOCATED", "allocated unmanaged worker cloud instance from ray node: 0000beef", row="w8-1"
+    )
+    first, second = rows_of([*SPARE.rise(), began, (20.0, again)])
+    assert (first.autoscaler, first.over_s, second.autoscaler) == (1, 20.0, 2)
+
+
+@each_property
+def test_the_older_autoscaler_is_not_judged(name: str) -> None:
+    verdict = judged(name, Story(opening=opened(cluster=CLUSTER.model_copy(update={"autoscaler": "v1"}))))
+    assert verdict.verdict == "pass"
+    assert "not applicable" in verdict.summary
+
+
+@each_property
+def test_a_log_that_was_not_read_proves_nothing(name: str) -> None:
+    verdict = judged(name, Story(without=(AutoscalerLogged,)))
+    assert verdict.verdict == "inconclusive"
+    assert "log was not read" in verdict.summary
+
+
+@each_property
+def test_without_launches_there_is_nothing_to_log(name: str) -> None:
+    assert judged(name, Story(workers=[])).verdict == "pass"
+
+
+@pytest.mark.parametrize("name", ["instances_accounted", "state_stays_bounded"])
+def test_a_log_without_the_lines_of_new_instances_is_not_judged_by_them(name: str) -> None:
+    story = Story().events()
+    kept = [(t, e) for t, e in story if not (isinstance(e, AutoscalerLogged) and e.text.startswith("New"))]
+    verdict = judged(name, kept)
+    assert verdict.verdict == "pass"
+    assert "not applicable" in verdict.summary
+
+
+# -- the properties -----------------------------------------------------------------------------------------
+
+
+def test_a_node_ended_as_idle_before_its_timeout_fails() -> None:
+    hasty = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=33.0, gone_s=36.0)]
+    verdict = judged("no_busy_ends", Story(workers=hasty))
+    assert verdict.verdict == "fail"
+    assert "w4" in verdict.summary
+    assert "its timeout is 6 s" in verdict.summary
+    for node in ("head", "w4"):
+        hit = Story(workers=hasty, more=list(fault("i1", 30.0, victims=(node,), heal_due_s=40.0)))
+        assert judged("no_busy_ends", hit).verdict == "fail", "no fault explains less than the timeout that is logged"
+
+
+def test_a_timeout_that_a_hung_autoscaler_still_had_is_one_in_force() -> None:
+    kinds = {"gpu": TypeInForce(resources=NODE, min_workers=0, max_workers=4)}
+    raised = (
+        27.0,
+        ConfigChanged(effect="e", undone=False, max_workers=4, idle_timeout_s=60.0, node_types=kinds),
+    )
+    early = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=33.0, gone_s=42.0)]
+
+    def verdict(*more: Timed) -> Verdict:
+        opening = opened(bounds=Bounds(overshoot_s=5.0))
+        return judged("no_busy_ends", Story(workers=early, more=[raised, *more], opening=opening))
+
+    assert verdict().verdict == "fail"
+    assert verdict(*fault("i1", 26.0, victims=("head",), heal_due_s=40.0)).verdict == "pass"
+    assert verdict(*fault("i1", 38.0, victims=("head",), heal_due_s=40.0)).verdict == "fail", "it had read it by then"
+
+
+def test_a_node_ended_as_idle_that_was_seen_at_work_fails_unless_a_fault_was_on_it() -> None:
+    claimed = (
+        46.0,
+        logged(SPARE, "RAY_RUNNING", "RAY_STOP_REQUESTED", "draining ray: idle for 30.0 secs > timeout=6.0"),
+    )
+    workers = [*four_workers()[:3], Worker("w9", 4.0, 8.0)]
+
+    def verdict(*more: Timed) -> Verdict:
+        return judged("no_busy_ends", instead(Story(workers=list(workers), more=list(more)), claimed))
+
+    assert verdict().verdict == "fail"
+    assert "was at work" in verdict().summary
+    assert verdict(*fault("i1", 30.0, victims=("w9",))).verdict == "pass"
+    assert verdict(*fault("i1", 30.0, victims=("w1",))).verdict == "fail"
+    assert verdict(*fault("i1", 17.0, victims=("head",))).verdict == "pass", "what the GCS tells may be old"
+    assert verdict(*fault("i1", 30.0, victims=("head",))).verdict == "fail", "but not older than the fault"
+    shown = fault("i1", 30.0, heal_due_s=40.0)
+    assert verdict(*shown).verdict == "fail"
+    (effect,) = [event.effect_id for _, event in shown if isinstance(event, FaultInjected)]
+    assert verdict(*shown, (31.0, GcsAnsweredWrong(effect=effect, how="lagged"))).verdict == "pass"
+    assert verdict(*shown, (31.0, GcsAnsweredWrong(effect=effect, how="refused"))).verdict == "fail"
+
+
+def test_a_node_that_only_pulled_arguments_was_idle_all_along() -> None:
+    claimed = (
+        46.0,
+        logged(SPARE, "RAY_RUNNING", "RAY_STOP_REQUESTED", "draining ray: idle for 30.0 secs > timeout=6.0"),
+    )
+    events = instead(Story(workers=[*four_workers()[:3], Worker("w9", 4.0, 8.0)]), claimed)
+    assert judged("no_busy_ends", events).verdict == "fail"
+    free = [(t_s, with_nothing_in_use(event, "w9")) for t_s, event in events]
+    assert judged("no_busy_ends", free).verdict == "pass"
+
+
+def test_a_batch_in_hand_of_a_node_ended_as_idle_fails() -> None:
+    begun = (45.0, BatchInvoked(op="late", node="w4", rows="0-3", started_s=45.0))
+    verdict = judged("no_busy_ends", Story(more=[begun]))
+    assert verdict.verdict == "fail"
+    assert "batch late in hand" in verdict.summary
+
+
+def test_a_healthy_node_ended_without_a_line_that_says_why_fails() -> None:
+    story = Story(more=[(20.0, NodeTerminating(node="w4"))])
+    verdict = judged("ends_have_reasons", story)
+    assert verdict.verdict == "fail"
+    assert "does not say why" in verdict.summary
+    story.more += fault("i1", 19.0, victims=("w4",), heal_due_s=21.0)
+    assert judged("ends_have_reasons", story).verdict == "pass"
+
+
+@pytest.mark.parametrize(
+    ("before", "why", "told"),
+    [
+        ("ALLOCATION_TIMEOUT", "terminating instance from ALLOCATION_TIMEOUT", "as one that is not"),
+        ("ALLOCATED", "terminating ray: Terminating node due to MAX_NUM_NODES: max_num_nodes=4", "4 there, 4 allowed"),
+        ("RAY_RUNNING", "terminating ray: idle for 7.0 secs > timeout=6.0 secs", "without a drain"),
+    ],
+)
+def test_a_healthy_node_ended_for_what_is_not_so_fails(before: str, why: str, told: str) -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    story = Story(more=[(20.0, NodeTerminating(node="w4"))])
+    verdict = judged("ends_have_reasons", instead(story, (19.9, logged(w4, before, "TERMINATING", why))))
+    assert verdict.verdict == "fail"
+    assert told in verdict.summary
+
+
+def test_an_end_that_the_cloud_was_slow_to_carry_out_has_the_reason_that_was_logged() -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    five = Story(workers=[*four_workers(), Worker("w5", 4.0, 8.0)], more=[(25.0, NodeTerminating(node="w4"))])
+    why = "terminating ray: Terminating node due to MAX_NUM_NODES: max_num_nodes=4"
+    line = (19.9, logged(w4, "ALLOCATED", "TERMINATING", why))
+    assert judged("ends_have_reasons", instead(five, line)).verdict == "pass"
+
+
+def test_a_drain_as_one_too_many_within_the_limits_fails() -> None:
+    why = "draining ray: Terminating node due to MAX_NUM_NODE_PER_TYPE: max_num_nodes_per_type=4"
+    line = (20.0, logged(Worker("w4", 4.0, 8.0), "RAY_RUNNING", "RAY_STOP_REQUESTED", why))
+    assert judged("ends_have_reasons", instead(Story(), line)).verdict == "fail"
+    five = [*four_workers(), Worker("w5", 4.0, 8.0)]
+    assert judged("ends_have_reasons", instead(Story(workers=five), line)).verdict == "pass"
+
+
+def test_an_instance_ended_as_two_fails() -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    second: list[Timed] = [
+        (20.0, logged(w4, "", "ALLOCATED", "allocated unmanaged cloud instance :i-w4 (WORKER) x", row="w4-again")),
+        (30.0, logged(w4, "ALLOCATED", "TERMINATING", "terminating ray: x", row="w4-again")),
+    ]
+    assert judged("no_double_ends", Story()).verdict == "pass"
+    verdict = judged("no_double_ends", Story(more=second))
+    assert (verdict.verdict, verdict.measured) == ("fail", 2.0)
+    assert "i-w4" in verdict.summary
+
+
+def test_ends_of_one_update_are_one_and_what_has_ended_is_not_ended_again() -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    ended_s = next(t_s for t_s, event in Story().events() if "->TERMINATING (id=w4-row" in getattr(event, "text", ""))
+    again = "allocated unmanaged cloud instance :i-w4 (WORKER) x"
+    together: list[Timed] = [
+        (20.0, logged(w4, "", "ALLOCATED", again, row="w4-again")),
+        (ended_s + 0.1, logged(w4, "ALLOCATED", "TERMINATING", "terminating ray: x", row="w4-again")),
+    ]
+    assert judged("no_double_ends", Story(more=together)).verdict == "pass"
+    gone_s = max(t_s for t_s, event in Story().events() if isinstance(event, NodeTerminated) and event.node == "w4")
+    afterwards: list[Timed] = [
+        (gone_s + 0.2, logged(w4, "", "ALLOCATED", again, row="w4-again")),
+        (gone_s + 1.0, logged(w4, "ALLOCATED", "TERMINATING", "terminating ray: x", row="w4-again")),
+    ]
+    assert judged("no_double_ends", Story(more=afterwards)).verdict == "pass"
+
+
+def test_an_instance_that_answers_two_requests_fails() -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    twice: list[Timed] = [
+        (4.0, logged(w4, "", "QUEUED", "queuing new instance", row="other")),
+        (4.0, logged(w4, "QUEUED", "REQUESTED", "requested to launch gpu", row="other")),
+        (7.0, logged(w4, "REQUESTED", "ALLOCATED", "allocated unassigned cloud instance i-w4", row="other")),
+    ]
+    verdict = judged("no_double_ends", Story(more=twice))
+    assert verdict.verdict == "fail"
+    assert "two requests" in verdict.summary
+
+
+def test_an_instance_without_a_row_fails_after_two_updates_and_the_slack() -> None:
+    assert judged("instances_accounted", Story()).verdict == "pass"
+    forgotten = altered(Story(), drop="(id=w4-row")
+    verdict = judged("instances_accounted", forgotten)
+    assert (verdict.verdict, verdict.bound) == ("fail", 10.0)
+    assert "w4" in verdict.summary
+    late = altered(Story(), drop="REQUESTED->ALLOCATED", late_s=0.4)
+    assert judged("instances_accounted", late).verdict == "pass"
+
+
+def test_what_runs_after_the_head_was_hit_is_judged_only_where_the_log_goes_on() -> None:
+    late = Worker("w5", 20.0, 24.0, gone_s=60.0)
+    story = Story(workers=[*four_workers(), late], more=fault("i1", 15.0, victims=("head",)))
+    without = [(t, e) for t, e in story.events() if not (isinstance(e, AutoscalerLogged) and t > 15.0)]
+    assert judged("instances_accounted", without).verdict == "pass"
+    of_others = [(t, e) for t, e in story.events() if not (isinstance(e, AutoscalerLogged) and "w5-row" in e.text)]
+    assert judged("instances_accounted", of_others).verdict == "fail"
+
+
+def test_a_row_that_outlives_its_instance_fails() -> None:
+    story = Story()
+    story.workers[3].gone_s = 30.0
+    kept = altered(story, drop="TERMINATING->TERMINATED")
+    verdict = judged("instances_accounted", kept)
+    assert (verdict.verdict, verdict.measured) == ("fail", 21.0)
+    assert "still accounted for w4" in verdict.summary
+
+
+def test_a_state_that_outlasts_its_timeout_fails() -> None:
+    assert judged("timeouts_kept", Story()).verdict == "pass"
+    short = {"RAY_AUTOSCALER_RECONCILE_TERMINATING_STATUS_TIMEOUT_S": "5"}
+    story = Story(opening=opened(cluster=CLUSTER.model_copy(update={"ray_environment": short})))
+    story.workers[3].gone_s = 30.0
+    kept = altered(story, drop="TERMINATING->TERMINATED")
+    verdict = judged("timeouts_kept", kept)
+    assert (verdict.verdict, verdict.bound) == ("fail", 15.0)
+    assert "TERMINATING" in verdict.summary
+
+
+def test_a_state_that_is_to_be_left_at_once_has_no_timeout() -> None:
+    story = Story()
+    story.workers[3].gone_s = 30.0
+    kept = [
+        (t, e)
+        for t, e in story.events()
+        if not (isinstance(e, AutoscalerLogged) and "w4-row" in e.text and "TERMINATING" in e.text)
+    ]
+    verdict = judged("timeouts_kept", kept)
+    assert verdict.verdict == "fail"
+    assert "RAY_STOPPED" in verdict.summary
+
+
+def test_rows_that_nothing_explains_fail_beyond_twice_the_workers() -> None:
+    def more(count: int) -> list[Timed]:
+        why = "queuing new instance of gpu from scheduler"
+        return [(10.0 + n, logged(SPARE, "", "QUEUED", why, row=f"more-{n}")) for n in range(count)]
+
+    assert judged("state_stays_bounded", Story(more=more(9))).verdict == "pass"
+    verdict = judged("state_stays_bounded", Story(more=more(10)))
+    assert (verdict.verdict, verdict.measured, verdict.bound) == ("fail", 14.0, 13.0)
+
+
+def test_rows_of_nodes_that_the_gcs_remembers_as_dead_are_not_counted() -> None:
+    dead: list[Timed] = []
+    for number in range(20):
+        row = f"dead-{number}"
+        dead += [
+            (10.0, logged(SPARE, "", "ALLOCATED", "allocated unmanaged ray node x", row=row)),
+            (10.1, logged(SPARE, "ALLOCATED", "RAY_STOPPED", "ray node x is DEAD", row=row)),
+        ]
+    assert judged("state_stays_bounded", Story(more=dead)).verdict == "pass"
+
+
+def turns(count: int, *, demand_changes: bool = False) -> Story:
+    """A node is ended and one like it is launched, so many times, while eight tasks wait."""
+    story = Story()
+    for turn in range(count):
+        ended_s = 12.0 + 6.0 * turn
+        node = f"w{5 + turn}"
+        story.more += [
+            (ended_s, NodeTerminating(node=f"w{4 + turn}" if turn else "w4")),
+            (ended_s + 2.5, NodeLaunching(node=node, node_type="gpu", request="q")),
+            (ended_s + 3.0, NodeStarted(node=node, node_type="gpu", instance=f"i-{node}")),
+            (ended_s + 4.0, NodeJoined(node=node, node_type="gpu", ray_node_id=f"id-{node}", resources=NODE)),
+        ]
+    if demand_changes:
+        story.demand = lambda t_s: waiting(round(t_s)) if 3.0 <= t_s < 38.0 else ()
+    return story
+
+
+def test_the_second_turn_to_and_fro_under_the_same_demand_fails() -> None:
+    assert judged("no_oscillation", turns(1)).verdict == "pass"
+    verdict = judged("no_oscillation", turns(2))
+    assert (verdict.verdict, verdict.measured) == ("fail", 2.0)
+
+
+def test_demand_that_comes_right_before_a_launch_explains_it() -> None:
+    story = turns(3)
+    launched_s = [t_s for t_s, event in story.more if isinstance(event, NodeLaunching)]
+    # Between the last sample before each launch and the launch.
+    story.demand = lambda t_s: waiting(sum(t_s > launch_s for launch_s in launched_s)) if t_s < 38.0 else ()
+    assert judged("no_oscillation", story).verdict == "pass"
+
+
+def test_turns_that_demand_or_a_fault_explains_are_none() -> None:
+    assert judged("no_oscillation", turns(3, demand_changes=True)).verdict == "pass"
+    faulty = turns(2)
+    faulty.more += fault("i1", 11.0, victims=("w1",), heal_due_s=30.0)
+    assert judged("no_oscillation", faulty).verdict == "pass"

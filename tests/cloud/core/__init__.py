@@ -1,0 +1,1 @@
+"""Tests of `chaos.cloud.core`, in virtual time."""

@@ -1,0 +1,1 @@
+"""What raychaos finds: bugs planted in Ray's autoscaler, and how many random schedules on the twin find each."""

@@ -1,0 +1,83 @@
+"""Fast mode: the same decisions as exact mode, at the same moments, for less work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
+
+from chaos.events import NodeJoined, NodeTerminated
+from tests.sim.decisions import decisions, recorded
+from tests.sim.schedules import random_text
+
+# `python -m tests.bench --cluster sim --only same_decisions` compares 1,000.
+SEEDS = (0, 2, 3, 4, 5, 6)
+CALM = """
+cluster: {{kind: sim, twin: {{mode: {mode}}}, update_interval_s: 1, idle_timeout_s: 20, max_workers: 2, node_types: {{
+  gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 2}}}}}}
+workload: {{name: task_bursts, device_ms_per_batch: 60000, stages: [
+  {{tasks: 2, batches: 10}}, {{tasks: 0, pause_s: 100}}, {{tasks: 1, batches: 2}}]}}
+deadline_s: 1000
+"""
+ENDED_OPERATOR = """
+cluster: {{kind: sim, twin: {{mode: {mode}, provider: kuberay}}, update_interval_s: 1, max_workers: 2, node_types: {{
+  gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 2}}}}}}
+workload: {{name: task_bursts, stages: [{{tasks: 2, batches: 40}}]}}
+schedule:
+  - {{fault: kill_operator, at_s: 0, duration_s: 12}}
+"""
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fast_mode_decides_as_exact_mode_does(seed: int, tmp_path: Path) -> None:
+    exact, fast = (recorded(random_text(seed, mode=mode), tmp_path) for mode in ("exact", "fast"))
+    assert decisions(exact)
+    assert decisions(fast) == decisions(exact)
+
+
+@pytest.mark.parametrize("seed", [4, 7])
+def test_fast_mode_decides_as_exact_mode_does_on_kuberay_too(seed: int, tmp_path: Path) -> None:
+    texts = [random_text(seed, mode=mode, minutes=1.0, provider="kuberay") for mode in ("exact", "fast")]
+    exact, fast = (recorded(text, tmp_path) for text in texts)
+    assert decisions(exact)
+    assert decisions(fast) == decisions(exact)
+
+
+def test_an_operator_that_is_back_acts_at_once_in_fast_mode_too(tmp_path: Path) -> None:
+    joined_s = []
+    for mode in ("exact", "fast"):
+        history = recorded(ENDED_OPERATOR.format(mode=mode), tmp_path)
+        joined_s.append([round(record.t_s, 3) for record, _ in history.of(NodeJoined)])
+    assert joined_s[0] == joined_s[1]
+    assert len(joined_s[0]) == 3
+    assert joined_s[0][-1] < 30.0
+
+
+def test_where_nothing_happens_no_update_is_made_and_idle_nodes_end_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+    theirs = Reconciler.reconcile
+
+    def counted(**given: object) -> object:
+        nonlocal made
+        made += 1
+        return theirs(**given)
+
+    monkeypatch.setattr(Reconciler, "reconcile", staticmethod(counted))
+    ended_s, updates = {}, {}
+    for mode in ("exact", "fast"):
+        made = 0
+        history = recorded(CALM.format(mode=mode), tmp_path)
+        ended_s[mode] = [round(record.t_s, 3) for record, _ in history.of(NodeTerminated)]
+        updates[mode] = made
+    assert len(ended_s["exact"]) == 3
+    assert ended_s["fast"] == ended_s["exact"]
+    assert updates["fast"] < updates["exact"] / 5
+
+
+def test_fast_mode_too_gives_the_same_bytes(tmp_path: Path) -> None:
+    text = random_text(3, mode="fast")
+    first, second = (recorded(text, tmp_path) for _ in range(2))
+    assert [record.to_line() for record in first] == [record.to_line() for record in second]

@@ -1,0 +1,65 @@
+"""The twin with another release of Ray: a whole run of it, in a process of its own, beside one of the installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from chaos.errors import ClusterError
+from chaos.events import RunOpened
+from chaos.history import History
+from chaos.installed import ray_version
+from chaos.release import obtain
+from tests.conftest import ROOT
+
+OTHER = "2.54.1"
+SPEC = """
+cluster: {kind: sim, max_workers: 2}
+workload: {name: task_bursts, stages: [{tasks: 2, batches: 8}]}
+schedule: [{fault: kill_node, target: oldest, at_s: 3}]
+"""
+
+
+@pytest.fixture(scope="module")
+def other() -> str:
+    try:
+        obtain(OTHER, print)
+    except ClusterError as error:
+        if "cannot be fetched" not in str(error):
+            raise
+        pytest.skip(f"needs Ray {OTHER} from a package index: {error}")
+    return OTHER
+
+
+def test_a_run_with_another_release_is_a_run_that_says_so(other: str, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC)
+    command = [sys.executable, "-m", "chaos.cli", "run", str(spec), "--ray", f"{other},{ray_version()}", "--json"]
+    done = subprocess.run(
+        [*command, "--store", str(tmp_path / "runs")],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "pass"
+    assert [(one["ray"], one["verdict"], one["launches"]) for one in told["releases"]] == [
+        (other, "pass", 3),
+        (ray_version(), "pass", 3),
+    ]
+    recorded = []
+    for one in told["releases"]:
+        opened = History.load(Path(one["directory"]) / "history.jsonl").first(RunOpened)
+        assert opened is not None
+        recorded.append((opened[1].versions["ray"], opened[1].schedule_hash))
+    assert [version for version, _ in recorded] == [other, ray_version()]
+    assert len({schedule for _, schedule in recorded}) == 1
