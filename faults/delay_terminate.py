@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
 from typing import ClassVar
 
 from pydantic import Field
@@ -12,7 +11,6 @@ from chaos.events import NodeTerminated, NodeTerminating
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import TerminationFault
 
-_OWN_SHARE = 0.75  # of the median of those before: so much of it any end takes
 _RECORDING_S = 0.05  # the Cloud accepts a termination a moment before it records it
 
 
@@ -35,19 +33,17 @@ class DelayTerminate(Fault):
         await site.cluster.fault_answers(harm, effect_id=site.effect_id, lease_s=site.lease_s)
 
     async def probe(self, site: Site) -> Effect:
-        """Looks for an instance that was gone later than its own time and `delay_s` after its end was asked for.
-
-        Its own time is what ends took before the injection; where there were none, `delay_s` has to do.
-        """
-        gone = {event.node: record.t_s for record, event in site.history.of(NodeTerminated)}
+        """Looks for an instance that was gone `delay_s` later than ending it took, once it was asked for in force."""
+        gone = {event.node: (record.t_s, event.stop_s) for record, event in site.history.of(NodeTerminated)}
         asked = {event.node: record.t_s for record, event in reversed(site.history.of(NodeTerminating))}
-        waited = {node: gone[node] - asked_s for node, asked_s in asked.items() if node in gone}
         until_s = site.injected_s + (site.duration_s or site.lease_s)
-        asked_since = [node for node, asked_s in asked.items() if site.injected_s <= asked_s <= until_s]
-        before = [waited_s for node, waited_s in waited.items() if gone[node] < site.injected_s]
-        own_s = _OWN_SHARE * median(before) if before else 0.0
-        enough_s = self.delay_s + own_s - _RECORDING_S
-        late = [waited[node] for node in asked_since if waited.get(node, 0.0) >= enough_s]
+        asked_since = {node: asked_s for node, asked_s in asked.items() if site.injected_s <= asked_s <= until_s}
+        waited = [
+            gone_s - stop_s - asked_since[node]
+            for node, (gone_s, stop_s) in gone.items()
+            if node in asked_since and stop_s is not None
+        ]
+        late = [waited_s for waited_s in waited if waited_s >= self.delay_s - _RECORDING_S]
         if not late:
             detail = f"{len(asked_since)} terminations were asked for, none has ended late"
             return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")

@@ -288,6 +288,7 @@ class Launching:
         assert instance is not None
         while self._in_force(instance.end_held_by) and monotonic_s() < instance.end_at_monotonic_s:
             await asyncio.sleep(POLL_S)
+        begun_s = monotonic_s()
         while True:
             try:
                 await self._harming.release(instance)
@@ -296,9 +297,9 @@ class Launching:
             except (ChaosError, OSError) as error:
                 self._log.error("a node does not end; trying again", node=instance.node, error=str(error))
                 await asyncio.sleep(STOP_LIMIT_S)
-        self._retire(instance_id, cause="autoscaler")
+        self._retire(instance_id, cause="autoscaler", stop_s=monotonic_s() - begun_s)
 
-    def _retire(self, instance_id: str, *, cause: Literal["autoscaler", "exited"]) -> None:
+    def _retire(self, instance_id: str, *, cause: Literal["autoscaler", "exited"], stop_s: float | None = None) -> None:
         instance = self._ledger.find(instance_id)
         if instance is None or instance.state == "terminated":
             return
@@ -308,4 +309,5 @@ class Launching:
             self._deviations.settle(effect_id)
         self._ledger.put(instance.model_copy(update={"state": "terminated"}))
         # Whoever is first to see it go: a node that was killed ended by that.
-        self._journal.append(NodeTerminated(node=instance.node, cause="killed" if instance.killed else cause))
+        why = "killed" if instance.killed else cause
+        self._journal.append(NodeTerminated(node=instance.node, cause=why, stop_s=stop_s))

@@ -81,11 +81,15 @@ class NodeTerminating(Value):
 
 
 class NodeTerminated(Value):
-    """The node's instance is gone from the Cloud."""
+    """The node's instance is gone from the Cloud.
+
+    `stop_s`: where the Cloud ended it, the seconds from when the Cloud began to until it was gone.
+    """
 
     kind: Literal["node.terminated"] = "node.terminated"
     node: str
     cause: Literal["autoscaler", "killed", "exited", "down"]
+    stop_s: float | None = None
 
 
 class NodeJoined(Value):

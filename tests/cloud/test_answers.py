@@ -76,7 +76,7 @@ async def test_an_instance_that_is_lost_does_not_exist_and_ends_with_its_effect(
         sky.cloud.answers.check_exists("i-00002")
     await settle()
     assert truth(sky) == ["head", "i-00001"]
-    assert (await sky.events())[-1] == NodeTerminated(node="w2", cause="killed")
+    assert (await sky.events())[-1] == NodeTerminated(node="w2", cause="killed", stop_s=0.0)
     assert [how for _, how, _, _ in await wrong(sky)] == ["omitted", "not_found", "not_found"]
 
 

@@ -165,7 +165,7 @@ async def test_what_runs_without_ray_is_ended_with_its_effect(sky: Sky) -> None:
     await sky.cloud.undo("e")
     await settle()
     assert nodes(sky) == {"w2": "running"}
-    assert await told(sky, NodeTerminated, NodeTerminating) == [NodeTerminated(node="w1", cause="killed")]
+    assert await told(sky, NodeTerminated, NodeTerminating) == [NodeTerminated(node="w1", cause="killed", stop_s=0.0)]
 
 
 async def test_what_runs_without_ray_is_ended_when_the_lease_ends(sky: Sky, clock: VirtualClock) -> None:
@@ -233,7 +233,7 @@ async def test_a_termination_is_carried_out_late_and_the_instance_is_listed_unti
     assert nodes(sky) == {}
     assert await told(sky, NodeTerminating, NodeTerminated) == [
         NodeTerminating(node="w1"),
-        NodeTerminated(node="w1", cause="autoscaler"),
+        NodeTerminated(node="w1", cause="autoscaler", stop_s=0.0),
     ]
 
 

@@ -137,7 +137,7 @@ async def test_a_restarted_cloud_finishes_what_was_stopping(sky: Sky, clock: Vir
     assert nodes(cloud)["w1"] == "stopping"
     await clock.advance_to(7.0)
     assert nodes(cloud) == {"head": "running"}
-    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="autoscaler")
+    assert (await sky.events())[-1] == NodeTerminated(node="w1", cause="autoscaler", stop_s=5.0)
 
 
 async def test_a_restarted_cloud_finds_its_head_or_starts_a_new_one(sky: Sky) -> None:

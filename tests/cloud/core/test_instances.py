@@ -58,7 +58,10 @@ async def test_terminate_is_idempotent_and_harmless_of_the_unknown(sky: Sky) -> 
     await sky.cloud.terminate("i-99999")
     await settle()
     assert nodes(sky.cloud) == {"head": "running"}
-    assert (await sky.events())[-2:] == [NodeTerminating(node="w1"), NodeTerminated(node="w1", cause="autoscaler")]
+    assert (await sky.events())[-2:] == [
+        NodeTerminating(node="w1"),
+        NodeTerminated(node="w1", cause="autoscaler", stop_s=0.0),
+    ]
     assert sky.driver.calls.count(("stop", one)) == 1
     assert list(sky.driver.running.values()) == ["head"]
 
@@ -70,7 +73,7 @@ async def test_terminating_what_is_still_booting_leaves_nothing_running(sky: Sky
     await clock.advance_to(4.0)
     assert nodes(sky.cloud) == {"head": "running"}
     assert list(sky.driver.running.values()) == ["head"]
-    assert NodeTerminated(node="w1", cause="autoscaler") in await sky.events()
+    assert NodeTerminated(node="w1", cause="autoscaler", stop_s=0.0) in await sky.events()
     assert not any(isinstance(event, NodeStarted) and event.node == "w1" for event in await sky.events())
 
 
@@ -120,7 +123,10 @@ async def test_a_killed_node_was_killed_whoever_sees_it_go_first(sky: Sky) -> No
     await sky.cloud.kill("w1")
     await sky.cloud.terminate(one)  # the autoscaler, before the Cloud has looked
     await settle()
-    assert (await sky.events())[-2:] == [NodeTerminating(node="w1"), NodeTerminated(node="w1", cause="killed")]
+    assert (await sky.events())[-2:] == [
+        NodeTerminating(node="w1"),
+        NodeTerminated(node="w1", cause="killed", stop_s=0.0),
+    ]
 
 
 async def test_a_node_that_vanishes_by_itself_has_exited(sky: Sky, clock: VirtualClock) -> None:
