@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterator
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -19,8 +18,9 @@ class GangBursts(InferenceWorkload):
     """`waves` of `gangs` placement groups at a time, of `gang_size` bundles each, placed by Ray's `strategy`.
 
     Once a group has its room, each of its bundles computes `batches` batches, one after the other, in tasks bound to
-    it; a task whose node dies is repeated, as soon as the group has its bundle back. A group is removed when a wave is
-    over, and `pause_s` seconds later the next wave begins.
+    it; a task whose node dies is repeated, as soon as the group has its bundle back. A group is removed when all of its
+    batches are computed, so that one after the other gets its room where there is not enough for all; `pause_s` seconds
+    after the last of a wave the next wave begins.
     """
 
     name: ClassVar[str] = "gang_bursts"
@@ -67,10 +67,10 @@ class GangBursts(InferenceWorkload):
         least = self.gang_size if self.strategy == "STRICT_SPREAD" else 1
         return max(least, math.ceil(self.gangs * self.gang_size / fits))
 
-    def wants(self) -> tuple[Demand, ...]:
-        """What a wave wants at once: each group by itself."""
+    def wants(self, gangs: int) -> tuple[Demand, ...]:
+        """What so many groups want at once: each by itself."""
         shape = self.bundles()[0]
-        return (Demand(shape=shape, count=self.together, source="placement_group", apart=self.apart),) * self.gangs
+        return (Demand(shape=shape, count=self.together, source="placement_group", apart=self.apart),) * gangs
 
     def starts(self, wave: int, gang: int, bundle: int) -> range:
         """The first row of each batch of one bundle."""
@@ -83,19 +83,22 @@ class GangBursts(InferenceWorkload):
         for wave in range(self.waves):
             if wave:
                 await site.sleep(self.pause_s)
-            site.report(DemandChanged(bundles=self.wants()))
-            gangs = [site.gather([self.bundle] * self.gang_size, self.strategy) for _ in range(self.gangs)]
+            site.report(DemandChanged(bundles=self.wants(self.gangs)))
+            bundles = [self.bundle] * self.gang_size
+            gangs = {number: site.gather(bundles, self.strategy) for number in range(self.gangs)}
             try:
-                await asyncio.gather(*self._played(wave, gangs))
+                await asyncio.gather(*(self._play_gang(site, wave, number, gangs) for number in list(gangs)))
             finally:
-                for gang in gangs:
+                for gang in gangs.values():
                     gang.let_go()
-            site.report(DemandChanged(bundles=()))
 
-    def _played(self, wave: int, gangs: list[ModelGang]) -> Iterator[asyncio.Task[None]]:
-        for number, gang in enumerate(gangs):
-            for bundle in range(self.gang_size):
-                yield asyncio.create_task(self._play_bundle(gang, bundle, self.starts(wave, number, bundle)))
+    async def _play_gang(self, site: ModelSite, wave: int, number: int, left: dict[int, ModelGang]) -> None:
+        """One of the groups that are left; it is none of them any more when its batches are computed."""
+        gang = left[number]
+        bundles = range(self.gang_size)
+        await asyncio.gather(*(self._play_bundle(gang, each, self.starts(wave, number, each)) for each in bundles))
+        left.pop(number).let_go()
+        site.report(DemandChanged(bundles=self.wants(len(left))))
 
     async def _play_bundle(self, gang: ModelGang, bundle: int, starts: range) -> None:
         for start in starts:

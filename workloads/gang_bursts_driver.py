@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from chaos.errors import ChaosError
@@ -32,40 +32,44 @@ class GangBurstsDriver(InferenceDriver[GangBursts]):
         for wave in range(workload.waves):
             if wave:
                 time.sleep(workload.pause_s)
-            report(DemandChanged(bundles=workload.wants()))
+            report(DemandChanged(bundles=workload.wants(workload.gangs)))
             bundles = [workload.bundle] * workload.gang_size
             groups = [placement_group(bundles, strategy=workload.strategy) for _ in range(workload.gangs)]
+            left = dict(enumerate(groups))
             try:
-                self._run_wave(wave, groups)
+                for done in self._wave(wave, left):
+                    remove_placement_group(left.pop(done))
+                    report(DemandChanged(bundles=workload.wants(len(left))))
             finally:
-                for group in groups:
+                for group in left.values():
                     remove_placement_group(group)
-            self.report_demand({}, 0)
 
-    def _run_wave(self, wave: int, groups: list[Any]) -> None:
-        """Returns when all batches of all groups are computed.
+    def _wave(self, wave: int, groups: Mapping[int, Any]) -> Iterator[int]:
+        """The numbers of the groups, each when all of its batches are computed.
 
         Raises:
             ChaosError: nothing moved for `no_progress_timeout_s`.
         """
         import ray
 
-        waiting = dict(enumerate(groups))
-        running: dict[Any, Callable[[], Any]] = {}
+        waiting = dict(groups)
+        running: dict[Any, tuple[int, Callable[[], Any]]] = {}
         progressed_s = time.monotonic()
         while waiting or running:
             for number in [number for number, group in waiting.items() if group.wait(_LOOK_S)]:
                 group = waiting.pop(number)
                 for bundle in range(self.workload.gang_size):
                     next_batch = self._batches(group, bundle, self.workload.starts(wave, number, bundle)).__next__
-                    running[next_batch()] = next_batch
+                    running[next_batch()] = number, next_batch
                 progressed_s = time.monotonic()
             done, _ = ray.wait(list(running), timeout=_POLL_S) if running else ([], [])
             for ref in done:
                 ray.get(ref)
-                next_batch = running.pop(ref)
+                number, next_batch = running.pop(ref)
                 if (batch := next_batch()) is not None:
-                    running[batch] = next_batch
+                    running[batch] = number, next_batch
+                elif number not in (other for other, _ in running.values()):
+                    yield number
                 progressed_s = time.monotonic()
             if time.monotonic() - progressed_s > self.workload.no_progress_timeout_s:
                 told = f"{len(waiting)} groups wait, {len(running)} tasks run"

@@ -8,6 +8,7 @@ import pytest
 
 from chaos.events import (
     ClusterSampled,
+    DemandChanged,
     DriverRestarted,
     FaultHealed,
     FaultProbed,
@@ -61,6 +62,16 @@ def test_a_group_whose_node_dies_gets_another_and_finishes(tmp_path: Path) -> No
     results = run_on_twin(f"{EXACT}{GANG}schedule: [{{fault: kill_node, target: oldest, {LATER}}}]\n", tmp_path)
     assert results.judgement == "pass", results.report
     assert len(results.history.of(NodeLaunching)) == 3
+
+
+def test_groups_that_have_not_room_at_once_have_their_turns(tmp_path: Path) -> None:
+    job = "workload: {name: gang_bursts, waves: 1, gangs: 2, gang_size: 1, strategy: SPREAD}\n"
+    narrow = EXACT.replace("GPU: 2}, max_workers: 4", "GPU: 1}, max_workers: 1")
+    assert narrow != EXACT
+    results = run_on_twin(f"{narrow}{job}schedule: []\n", tmp_path)
+    assert results.judgement == "pass", results.report
+    changes = [sum(demand.count for demand in event.bundles) for _, event in results.history.of(DemandChanged)]
+    assert changes == [2, 1, 0]
 
 
 def test_a_group_that_the_limits_cannot_hold_gets_nothing_until_they_do(tmp_path: Path) -> None:
