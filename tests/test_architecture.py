@@ -52,8 +52,9 @@ RULES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "chaos.cloud": (VALUES, ("torch", "rich", "matplotlib")),
     "chaos.clusters": ((*VALUES, "chaos.cloud", "chaos.sim"), ("torch", "rich", "matplotlib")),
     "chaos.comparison": ((*VALUES, "chaos.checkers"), ("ray", "docker", "torch", "os", "pathlib", "subprocess")),
+    "chaos.samples": ((*VALUES, "chaos.checkers"), ("ray", "docker", "torch", "os", "pathlib", "subprocess")),
     "chaos.calibration": (
-        (*VALUES, "chaos.checkers", "chaos.sim.latency"),
+        (*VALUES, "chaos.checkers", "chaos.samples", "chaos.sim.latency"),
         ("ray", "docker", "torch", "os", "pathlib", "subprocess"),
     ),
     "chaos.sim": (

@@ -165,6 +165,27 @@ def test_the_twin_calibrated_by_itself_is_the_same_twin(tmp_path: Path) -> None:
     assert job_found.end.median_s == pytest.approx(2.0, abs=0.01)
 
 
+@pytest.mark.parametrize("crowding", [0.0, 0.6])
+def test_how_much_nodes_that_start_at_once_slow_each_other_is_found_again(crowding: float, tmp_path: Path) -> None:
+    made = Latencies(join=LogNormal(median_s=3.0, sigma=0.05), warm_up=LogNormal(median_s=4.0, sigma=0.05),
+                     crowding=crowding)  # fmt: skip
+    stages = "{tasks: 1, batches: 4}, {tasks: 2, batches: 8}, {tasks: 6, batches: 40}"
+    histories = [
+        run_on_twin(
+            f"cluster: {{latencies: {made.model_dump_json()}, max_workers: 6, upscaling_speed: 10}}\nseed: {seed}\n"
+            f"workload: {{name: task_bursts, stages: [{stages}]}}\nschedule: []\n",
+            tmp_path,
+        ).history
+        for seed in (1, 2, 3)
+    ]
+    found = calibrate(histories, machine="here")
+    assert found.latencies.crowding == pytest.approx(crowding, abs=0.1)
+    assert found.latencies.join.median_s == pytest.approx(3.0, abs=0.3)
+    assert found.latencies.job("task_bursts").warm_up.median_s == pytest.approx(4.0, abs=0.4)
+    starts = found.fits["join"].samples + found.fits["jobs.task_bursts.warm_up"].samples
+    assert found.fits["crowding"].samples == starts > 20
+
+
 def test_an_end_that_the_autoscaler_did_not_ask_for_is_no_stop() -> None:
     story = of_toy(workers=[Worker("w1", 4.0, 8.0, kill_s=20.0, dead_s=21.0)])
     killed = [event for _, event in story.history().of(NodeTerminated)]

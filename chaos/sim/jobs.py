@@ -201,7 +201,7 @@ class _Site:
         node, model, costs = task.placed.result(), self._model, self.costs
         try:
             if not node.warm:
-                await model.work(task, costs.warm_up.draw(model.stream(f"warm/{node.ray_node_id}")))
+                await self._warm(task, costs.warm_up.draw(model.stream(f"warm/{node.ray_node_id}")))
                 node.warm = True
             elif costs.between.median_s:
                 await model.work(task, costs.between.draw(model.stream("between")))
@@ -212,6 +212,13 @@ class _Site:
             return False
         self.log("completed", op, node.instance, rows)
         return True
+
+    async def _warm(self, task: Task, alone_s: float) -> None:
+        async def work(seconds: float) -> bool:
+            await self._model.work(task, seconds)
+            return True
+
+        await self._model.crowd.takes(alone_s, work)
 
     def log(self, phase: str, op: str, instance: str, rows: range) -> None:
         """One line of the operation log."""

@@ -32,6 +32,7 @@ class Factor(Value):
         return self.median * math.exp(source.gauss(0.0, self.sigma))
 
 
+MOST_CROWDING = 4.0
 NOTHING = LogNormal(median_s=0.0)
 
 
@@ -66,6 +67,8 @@ class Latencies(Value):
     - `look`: how late the observer is with each look, beyond its interval.
     - `warm_up`: what a node's first batch takes before it begins, of workloads that `jobs` says nothing of.
     - `jobs`: the costs of workloads, by name.
+    - `crowding`: for each other node that joins or has its first batch prepared at the same time, `join` and `warm_up`
+      take so much of their own time longer: nodes share the cores of a machine.
     """
 
     launch: LogNormal = NOTHING
@@ -76,6 +79,7 @@ class Latencies(Value):
     look: LogNormal = NOTHING
     warm_up: LogNormal = LogNormal(median_s=3.0, sigma=0.1)
     jobs: dict[str, JobCosts] = Field(default_factory=dict)
+    crowding: float = Field(default=0.0, ge=0.0, le=MOST_CROWDING)
 
     def job(self, workload: str) -> JobCosts:
         """The costs of a workload by name."""

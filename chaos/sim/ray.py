@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar
 from chaos.clock import monotonic_s
 from chaos.cluster_spec import HealthCheck
 from chaos.events import Resources
+from chaos.sim.crowd import Crowd
 from chaos.sim.gangs import Gang
 from chaos.sim.latency import Latencies, LogNormal
 from chaos.sim.node import Motion, RayNode, Task
@@ -51,6 +52,7 @@ class RayModel:
 
     def __init__(self, *, health_check: HealthCheck, latencies: Latencies, seed: int) -> None:
         self.latencies = latencies
+        self.crowd = Crowd(latencies.crowding)
         self._health_check = health_check
         self._seed = seed
         self._numbers: dict[str, int] = {}
@@ -77,13 +79,15 @@ class RayModel:
 
     def start(self, instance: str, node_type: str, resources: Resources, *, delay_s: float = 0.0) -> None:
         """Ray is started on an instance, and joins a little later, once the instance has moved for so long."""
-        join_s = delay_s + self.latencies.join.draw(self.stream(f"join/{instance}"))
         self._crashed.discard(instance)
-        starting = self._starting[instance] = Motion()
-        self._later(self._join(instance, starting, node_type, resources, join_s))
+        self._starting[instance] = Motion()
+        self._later(self._join(instance, node_type, resources, delay_s))
 
-    async def _join(self, instance: str, starting: Motion, node_type: str, resources: Resources, join_s: float) -> None:
-        if await starting.move(join_s) and await self.gcs.moving() and await starting.moving():
+    async def _join(self, instance: str, node_type: str, resources: Resources, delay_s: float) -> None:
+        starting = self._starting[instance]
+        join_s = self.latencies.join.draw(self.stream(f"join/{instance}"))
+        started = await starting.move(delay_s) and await self.crowd.takes(join_s, starting.move)
+        if started and await self.gcs.moving() and await starting.moving():
             del self._starting[instance]
             self._enter(instance, node_type, resources)
 
