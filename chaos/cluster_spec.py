@@ -151,6 +151,11 @@ class ClusterSpec(Value):
         ]
         return sum(sorted(rooms, reverse=True)[: max(0, self.max_workers - kept)])
 
+    def room_kept_for(self, bundle: Resources, *, apart: bool) -> int:
+        """The bundles of this shape that the workers that are always there hold at once; `apart`: one on each."""
+        rooms = ((kind.holds(bundle), kind.min_workers) for kind in self.node_types.values())
+        return sum((min(1, holds) if apart else holds) * count for holds, count in rooms)
+
     @property
     def on_kuberay(self) -> bool:
         """Whether its nodes are pods of a RayCluster."""

@@ -108,6 +108,14 @@ def too_large(workload: Workload, cluster: ClusterSpec) -> str:
     )
 
 
+def too_small(workload: Workload, cluster: ClusterSpec) -> bool:
+    """Whether the workers that are always there have room for all that a workload ever wants, so that none is added."""
+    bundle = workload.bundles()[0]
+    if workload.apart and workload.together > cluster.room_kept_for(bundle, apart=True):
+        return False
+    return workload.nodes_wanted(1) <= cluster.room_kept_for(bundle, apart=False)
+
+
 class ResumableWorkload(Workload):
     """A workload whose driver, started again after an end without a word, goes on where the dead one was.
 

@@ -11,7 +11,7 @@ from chaos.drawn import Drawn
 from chaos.errors import InvalidSpec
 from chaos.strategies.dice import Dice, pick
 from chaos.strategies.fields import Surroundings, options_of
-from chaos.workload import Stage, Workload, too_large
+from chaos.workload import Stage, Workload, too_large, too_small
 
 ClusterKind: TypeAlias = Literal["local", "compose", "sim"]
 
@@ -25,6 +25,7 @@ _BRIEF = 3  # of the numbers a short job is drawn from, so many of the least
 _MOST_TYPES = 3
 _GO_ON = 3
 _TRIES = 1000
+_GROWING_TRIES = 20
 
 
 def draw_cluster(dice: Dice, *, kind: ClusterKind, max_workers: int = 8, node_types: int = _MOST_TYPES) -> ClusterSpec:
@@ -78,16 +79,24 @@ def draw_workload(
     """A workload of one of the kinds that the cluster can hold.
 
     Of its fields those are drawn that say how (`Drawn`), and a demand profile. Of each kind one is small enough. A
-    `brief` one takes a real cluster less than a minute: of each field it has one of the two mildest values.
+    `brief` one takes a real cluster less than a minute: of each field it has one of the two mildest values. One for
+    which the cluster has to grow is preferred, and there nearly always is one.
 
     Raises:
         InvalidSpec: none that was drawn fits, of any kind, and why.
     """
-    why = ""
-    for _ in range(_TRIES):
+    why, small = "", None
+    for tried in range(_TRIES):
         drawn = _drawn_workload(dice, kinds, brief=brief)
-        if not (why := too_large(drawn, cluster)):
+        if why := too_large(drawn, cluster):
+            continue
+        if not too_small(drawn, cluster):
             return drawn
+        small = small or drawn
+        if tried >= _GROWING_TRIES:
+            break
+    if small is not None:
+        return small
     raise InvalidSpec(f"no workload of {', '.join(kind.name for kind in kinds)} fits the cluster: {why}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -10,26 +11,27 @@ from hypothesis import find, given, settings
 
 import workloads
 from chaos import strategies
-from chaos.cluster_spec import ClusterSpec
+from chaos.cluster_spec import ClusterSpec, NodeType
 from chaos.errors import InvalidSpec
 from chaos.events import Resources
 from chaos.spec import RunSpec, refuse_impossible
 from chaos.strategies.dice import SeededDice
 from chaos.strategies.world import draw_cluster, draw_workload
-from chaos.workload import Stage
-from workloads import GangBursts, TaskBursts
+from chaos.workload import Stage, Workload, too_small
+from workloads import ActorService, GangBursts, TaskBursts
 
+WORKLOADS = tuple(workloads.ALL.values())
+REQUEST = Stage(tasks=0, pause_s=1, request=3)
 QUICK = settings(max_examples=500, database=None, deadline=None)
 
 
 @pytest.mark.parametrize("kind", ["local", "compose", "sim"])
 def test_every_workload_fits_every_cluster(kind: Any) -> None:
-    kinds = list(workloads.ALL.values())
     met = set()
     for number in range(300):
         dice = SeededDice(random.Random(number))
         cluster = draw_cluster(dice, kind=kind)
-        workload = draw_workload(dice, kinds, cluster=cluster)
+        workload = draw_workload(dice, WORKLOADS, cluster=cluster)
         refuse_impossible(RunSpec(cluster=cluster, workload=workload), name="drawn")
         assert cluster.worker_limit > cluster.min_workers, "it could not scale"
         met.add((type(workload), len(cluster.node_types)))
@@ -60,6 +62,46 @@ def test_impossible_wishes_are_refused() -> None:
         strategies.cluster_specs(max_workers=0)
     with pytest.raises(InvalidSpec, match="max_stages is 0"):
         strategies.demand_profiles(max_stages=0)
+
+
+def drawn_worlds(*, brief: bool, kinds: Sequence[type[Workload]]) -> Iterator[tuple[Workload, ClusterSpec]]:
+    """What is drawn from 300 seeds."""
+    for seed in range(300):
+        dice = SeededDice(random.Random(seed))
+        cluster = draw_cluster(dice, kind="sim")
+        yield draw_workload(dice, kinds, cluster=cluster, brief=brief), cluster
+
+
+def test_what_is_drawn_makes_the_cluster_grow() -> None:
+    drawn = list(drawn_worlds(brief=False, kinds=WORKLOADS))
+    assert not [workload for workload, cluster in drawn if too_small(workload, cluster)]
+
+
+def test_where_nothing_makes_the_cluster_grow_something_is_drawn_all_the_same() -> None:
+    """A short job has at most three tasks at a time."""
+    drawn = list(drawn_worlds(brief=True, kinds=[TaskBursts]))
+    small = [cluster for workload, cluster in drawn if too_small(workload, cluster)]
+    assert small
+    assert all(cluster.room_kept_for({"CPU": 1.0, "GPU": 1.0}, apart=False) >= 3 for cluster in small)
+
+
+@pytest.mark.parametrize(
+    ("workload", "kept", "small"),
+    [
+        pytest.param(TaskBursts(stages=(Stage(tasks=2, batches=4),)), 2, True, id="as many tasks"),
+        pytest.param(TaskBursts(stages=(Stage(tasks=3, batches=4),)), 2, False, id="more tasks"),
+        pytest.param(TaskBursts(stages=(Stage(tasks=1, batches=4), REQUEST)), 2, False, id="a request"),
+        pytest.param(GangBursts(gang_size=2, strategy="STRICT_SPREAD"), 1, False, id="a node each"),
+        pytest.param(GangBursts(gang_size=2, strategy="STRICT_SPREAD"), 2, True, id="a node each is there"),
+        pytest.param(GangBursts(gangs=2, gang_size=1, strategy="PACK"), 1, False, id="two groups"),
+        pytest.param(ActorService(clients=1, max_actors=4), 1, True, id="no more actors than clients"),
+    ],
+)  # fmt: skip
+def test_a_workload_is_too_small_where_what_is_always_there_holds_it(
+    workload: Workload, kept: int, small: bool
+) -> None:
+    gpu = NodeType(resources={"CPU": 2.0, "GPU": 1.0}, min_workers=kept, max_workers=8)
+    assert too_small(workload, ClusterSpec(kind="sim", node_types={"gpu": gpu}, max_workers=8)) is small
 
 
 def test_a_workload_that_fits_no_cluster_like_this_is_refused_and_not_drawn_for_ever() -> None:
