@@ -85,10 +85,12 @@ def fit_lines(calibration: Calibration) -> list[str]:
     return table(("quantity", "samples", "median", "spread", "outliers", ""), rows, right=(1, 2, 3, 4))
 
 
-def _words(value: dict[str, float] | None) -> tuple[str, str]:
-    """A distribution's median, and by what factor two thirds of its values lie within."""
+def _words(value: dict[str, float] | float | None) -> tuple[str, str]:
+    """A distribution's median, and by what factor two thirds of its values lie within; or a number."""
     if value is None:
         return "–", ""
+    if isinstance(value, float):
+        return f"{value:.2f}", ""
     median = f"{value['median_s']:.3f} s" if "median_s" in value else f"× {value['median']:.3f}"
     return median, f"×÷ {math.exp(value['sigma']):.2f}"
 
