@@ -60,7 +60,7 @@ def parser_for(workloads: Sequence[str]) -> argparse.ArgumentParser:
         choices=("cloud", "kuberay"),
         help="what the twin launches nodes from: a cloud of machines, or KubeRay (--cluster sim only)",
     )
-    _add_ray(run)
+    _add_releases(run)
     run.add_argument("--name", help="name of the cluster; a warm one of this name is used")
     run.add_argument("--keep", action="store_true", help="keep the cluster for the next run; end it with `down`")
     run.add_argument("--rebaseline", action="store_true", help="measure the fault-free baseline anew")
@@ -86,7 +86,7 @@ def parser_for(workloads: Sequence[str]) -> argparse.ArgumentParser:
     )
     fuzz.add_argument("--max-runs", type=int, metavar="N", help="how many runs at most")
     fuzz.add_argument("--seed", type=int, metavar="N", help="same seed, same runs; goes on where it was interrupted")
-    _add_ray(fuzz)
+    _add_releases(fuzz)
     fuzz.add_argument("--workers", type=int, default=1, metavar="N", help="how many processes (default: 1)")
     fuzz.add_argument(
         "--on",
@@ -205,13 +205,17 @@ def parser_for(workloads: Sequence[str]) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_ray(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ray",
-        metavar="VERSION,…",
-        help="with the autoscaler of another release of Ray, such as 2.54.1; of several, side by side. Each is fetched "
-        "once (--cluster sim only)",
+def _add_releases(parser: argparse.ArgumentParser) -> None:
+    _add_ray(
+        parser,
+        "VERSION,…",
+        "with the autoscaler of another release of Ray, such as 2.54.1; of several, side by side. Each is fetched once "
+        "(--cluster sim only)",
     )
+
+
+def _add_ray(parser: argparse.ArgumentParser, metavar: str, told: str) -> None:
+    parser.add_argument("--ray", metavar=metavar, help=told)
     parser.add_argument(
         "--try-ray", action="store_true", help="try a release of --ray that is older or newer than those known to work"
     )
@@ -223,6 +227,12 @@ def _add_again(parser: argparse.ArgumentParser, workloads: Sequence[str]) -> Non
     _add_changes(parser)
     parser.add_argument("--workload", metavar="NAME", help=f"one of: {', '.join(workloads)}")
     parser.add_argument("--seed", type=int, metavar="N", help="another seed than the run's")
+    _add_ray(
+        parser,
+        "VERSION",
+        "with the autoscaler of another release of Ray, such as 2.54.1 (default: the one that RUN was made with on the "
+        "twin, else the one installed). It is fetched once (--cluster sim only)",
+    )
     _add_store(parser)
 
 

@@ -59,9 +59,10 @@ def catalogue() -> Catalogue:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs one command and exits with its code."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    options = parser_for(tuple(catalogue().workloads)).parse_args(arguments)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser_for(tuple(catalogue().workloads)).parse_args(typed)
     try:
-        code = _dispatch(options)
+        code = _dispatch(options, typed)
     except InvalidSpec as error:
         code = _complain(error, EXIT_USAGE)
     except ChaosError as error:
@@ -82,7 +83,7 @@ def _complain(error: Exception, code: int) -> int:
     return code
 
 
-def _dispatch(options: argparse.Namespace) -> int:
+def _dispatch(options: argparse.Namespace, typed: Sequence[str]) -> int:
     known = catalogue()
     store = Path(options.store) if "store" in options else Path("runs")
     command = options.command
@@ -148,7 +149,7 @@ def _dispatch(options: argparse.Namespace) -> int:
     if command == "fuzz":
         return _fuzz(options, known, store)
     if command in ("replay", "shrink"):
-        return _again(options, known, store, departure)
+        return _again(options, typed, known, store, departure)
     if command == "compare":
         return _compare(options, store)
     if command == "calibrate":
@@ -185,16 +186,10 @@ def _releases(options: argparse.Namespace, cluster: str) -> list[Release]:
         InvalidSpec: the kind of cluster has a Ray of its own, or there is no such release.
         ClusterError: one cannot be fetched, or does not work here.
     """
-    from chaos.release import obtain, versions_of
+    from chaos.release import obtain, versions_asked
 
-    if options.ray is None:
-        raise InvalidSpec("--try-ray is about a release: name it by --ray, such as --ray 2.61.0")
-    if cluster != commands.TWIN:
-        raise InvalidSpec(
-            f"--ray is for the twin, --cluster sim: a {cluster} cluster runs the Ray that is installed; to judge "
-            "another release there, run raychaos from an environment that has it"
-        )
-    return [obtain(version, _tell) for version in versions_of(options.ray, try_any=options.try_ray)]
+    wanted = versions_asked(options.ray, try_any=options.try_ray, cluster=cluster)
+    return [obtain(version, _tell) for version in wanted]
 
 
 def _soak(options: argparse.Namespace, known: Catalogue, store: Path, departure: Departure) -> int:
@@ -327,9 +322,13 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else tuple(name for part in text.split(",") if (name := part.strip()))
 
 
-def _again(options: argparse.Namespace, known: Catalogue, store: Path, departure: Departure) -> int:
+def _again(
+    options: argparse.Namespace, typed: Sequence[str], known: Catalogue, store: Path, departure: Departure
+) -> int:
     """Runs a run again: to see how often it fails, or to make its schedule smaller."""
     from chaos import replay, shrinking  # they bring Ray with them, which takes a second
+    from chaos.installed import ray_version
+    from chaos.release_reruns import again_with, release_for
     from chaos.shrink import ShrinkPlan
 
     wish = commands.SpecWish(
@@ -340,6 +339,13 @@ def _again(options: argparse.Namespace, known: Catalogue, store: Path, departure
         overrides=tuple(options.set),
     )
     what = replay.subject(options.run, wish, known, store=store)
+    release = release_for(what, given=options.run, ray=options.ray, try_ray=options.try_ray, tell=_tell)
+    if release.version != ray_version():
+        code, told = again_with(release, typed)
+        if told:
+            _say(told.rstrip("\n"))
+        return code
+    flags = release.flags if options.ray is not None else ()
 
     async def replayed() -> int:
         tally = await replay.replay(
@@ -358,19 +364,20 @@ def _again(options: argparse.Namespace, known: Catalogue, store: Path, departure
             anew=options.anew,
             tell=_tell,
             live=sys.stderr.isatty(),
+            flags=flags,
         )
-        _say(shrinking.conclusion(what, done, again=_again_by(options)))
+        _say(shrinking.conclusion(what, done, again=_again_by(options, flags)))
         return EXIT_INTERRUPTED if done.interrupted else EXIT_PASS
 
     return _interruptible(replayed if options.command == "replay" else shrunk, departure)
 
 
-def _again_by(options: argparse.Namespace) -> str:
+def _again_by(options: argparse.Namespace, flags: Sequence[str]) -> str:
     """The command that goes on with a shrinking: the same once more."""
     given = [("--spec", options.spec), ("--cluster", options.cluster), ("--workload", options.workload)]
     given += [("--seed", options.seed), *(("--set", override) for override in options.set), ("--store", options.store)]
     words = [word for flag, value in given if value is not None for word in (flag, str(value))]
-    return shlex.join(["raychaos", "shrink", options.run, *words])
+    return shlex.join(["raychaos", "shrink", options.run, *words, *flags])
 
 
 def _compare(options: argparse.Namespace, store: Path) -> int:

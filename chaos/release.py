@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.commands import TWIN
 from chaos.errors import ClusterError, InvalidSpec
 from chaos.home import home
 from chaos.installed import ray_version
@@ -47,6 +48,11 @@ class Release:
     version: str
     path: Path | None = None
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What names it on the command line."""
+        return ("--ray", self.version) if _is_known(self.version) else ("--ray", self.version, "--try-ray")
+
     def start(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
         """A process of Python with the release; its standard output is to be read, its standard error is this one's.
 
@@ -63,6 +69,22 @@ class Release:
         first = [str(part) for part in (self.path, _ROOT, before) if part]
         # Or the directory the user is in would come before all of these.
         return {**os.environ, "PYTHONPATH": os.pathsep.join(first), "PYTHONSAFEPATH": "1"}
+
+
+def versions_asked(text: str | None, *, try_any: bool, cluster: str) -> tuple[str, ...]:
+    """The versions that `--ray` names, for a kind of cluster.
+
+    Raises:
+        InvalidSpec: the kind of cluster has a Ray of its own, or they cannot be meant.
+    """
+    if text is None:
+        raise InvalidSpec("--try-ray is about a release: name it by --ray, such as --ray 2.61.0")
+    if cluster != TWIN:
+        raise InvalidSpec(
+            f"--ray is for the twin, --cluster sim: a {cluster} cluster runs the Ray that is installed; to judge "
+            "another release there, run raychaos from an environment that has it"
+        )
+    return versions_of(text, try_any=try_any)
 
 
 def versions_of(text: str, *, try_any: bool = False) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from pathlib import Path
 from chaos.checker import Judgement, merge
 from chaos.commands import TWIN, SpecWish
 from chaos.errors import ChaosError, ExceptionGroup, InvalidSpec
+from chaos.events import RunOpened
 from chaos.history import History
+from chaos.installed import ray_version
 from chaos.rate import Rate, clean_runs_to_prove_fixed, unseen_below
 from chaos.rerun import Rerun, Reruns, due_times
 from chaos.results import judge, write
@@ -27,11 +29,15 @@ TIMES = 10
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be run again: a specification, what its run failed of, and when its injections came, where known."""
+    """What is to be run again: a specification, what its run failed of, and when its injections came, where known.
+
+    `ray` is the release of Ray that a run of the twin was made with, where it is run on the twin again.
+    """
 
     spec: RunSpec
     signature: Signature | None = None
     times_s: dict[str, float] = field(default_factory=dict)
+    ray: str | None = None
 
 
 def subject(given: str, wish: SpecWish, catalogue: Catalogue, *, store: Path) -> Subject:
@@ -61,8 +67,17 @@ def subject(given: str, wish: SpecWish, catalogue: Catalogue, *, store: Path) ->
     times_s = due_times(history)
     schedule = with_times(spec.schedule, times_s)
     return Subject(
-        spec.model_copy(update={"schedule": schedule}), signature_of(history, judge(history).verdicts), times_s
+        spec.model_copy(update={"schedule": schedule}),
+        signature_of(history, judge(history).verdicts),
+        times_s,
+        _ray_of(history) if spec.cluster.kind == TWIN else None,
     )
+
+
+def _ray_of(history: History) -> str | None:
+    """The release of Ray that the twin ran with; None where it was another cluster, or is not known."""
+    opened = history.first(RunOpened)
+    return opened[1].versions.get("ray") if opened and opened[1].cluster == TWIN else None
 
 
 @dataclass
@@ -176,7 +191,8 @@ def conclusion(what: Subject, tally: Replayed) -> str:
     """What the runs say, in lines."""
     if not tally.counts.runs:
         return "interrupted before the first run had ended"
-    lines = [f"schedule {what.spec.schedule.hash} on {what.spec.cluster.kind}, {_count(tally.counts.runs)}"]
+    where = f"on {what.spec.cluster.kind} with Ray {ray_version()}"
+    lines = [f"schedule {what.spec.schedule.hash} {where}, {_count(tally.counts.runs)}"]
     exact = what.spec.cluster.kind == TWIN
     lines += tally.lines(exact=exact)
     if exact:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.commands import TWIN
 from chaos.errors import InvalidSpec
+from chaos.installed import ray_version
 from chaos.outcomes import Beginning, Outcomes
 from chaos.rate import clean_runs_to_prove_fixed, unseen_below
 from chaos.replay import Subject
@@ -65,12 +68,22 @@ class Shrinking:
     shrunk: Shrunk
     exact: bool
     interrupted: bool
+    flags: Sequence[str]
 
 
 async def shrink(
-    what: Subject, *, store: Path, plan: ShrinkPlan, anew: bool, tell: Callable[[str], None], live: bool = False
+    what: Subject,
+    *,
+    store: Path,
+    plan: ShrinkPlan,
+    anew: bool,
+    tell: Callable[[str], None],
+    live: bool = False,
+    flags: Sequence[str] = (),
 ) -> Shrinking:
     """Shrinks until nothing gets smaller, the budget is spent, or it is interrupted; goes on where it was before.
+
+    `flags` are what a command takes that runs the result as it was run here.
 
     Raises:
         InvalidSpec: there is nothing to shrink, or it does not fail.
@@ -87,7 +100,7 @@ async def shrink(
     if outcomes.resumed:
         tell(f"going on after {outcomes.resumed} runs recorded in {directory.outcomes}; --anew begins anew")
     with contextlib.closing(outcomes):
-        return await _shrink(what, directory, outcomes, plan, tell, live=live)
+        return await _shrink(what, directory, outcomes, plan, tell, live=live, flags=flags)
 
 
 async def _shrink(
@@ -98,6 +111,7 @@ async def _shrink(
     tell: Callable[[str], None],
     *,
     live: bool,
+    flags: Sequence[str],
 ) -> Shrinking:
     async with Reruns(what.spec) as reruns:
 
@@ -123,8 +137,8 @@ async def _shrink(
         finally:
             teller.close()
             if shrinker.result.before.failures:
-                _write(directory, what, shrinker.result)
-    return Shrinking(directory, shrinker.result, plan.exact, interrupted)
+                _write(directory, what, shrinker.result, flags)
+    return Shrinking(directory, shrinker.result, plan.exact, interrupted, flags)
 
 
 def conclusion(what: Subject, done: Shrinking, *, again: str) -> str:
@@ -133,7 +147,8 @@ def conclusion(what: Subject, done: Shrinking, *, again: str) -> str:
     if not shrunk.before.failures:
         return f"interrupted after {shrunk.runs} runs, before the failure was seen; to go on: {again}"
     before, after = len(what.spec.schedule.injections), len(shrunk.schedule.injections)
-    lines = [f"{before} injections → {after}, in {shrunk.runs} runs and {shrunk.seconds:.0f} s of them"]
+    spent = f"in {shrunk.runs} runs and {shrunk.seconds:.0f} s of them"
+    lines = [f"{before} injections → {after}, {spent}, with Ray {ray_version()}"]
     if shrunk.signature:
         lines.append(f"  failure: {shrunk.signature.text}")
     if done.exact:
@@ -145,7 +160,7 @@ def conclusion(what: Subject, done: Shrinking, *, again: str) -> str:
     lines += [f"  another failure, not counted: {name}, {count} times" for name, count in shrunk.others.items()]
     lines += ["", shrunk.schedule.to_yaml().rstrip(), ""]
     lines += [f"schedule: {done.directory.schedule}", f"test:     {done.directory.test}"]
-    lines.append(f"replay:   raychaos replay {done.directory.spec}")
+    lines.append(f"replay:   {shlex.join(['raychaos', 'replay', str(done.directory.spec), *done.flags])}")
     if not shrunk.finished:
         why = "interrupted" if done.interrupted else "the budget is spent"
         lines.append(f"{why}; this is the smallest so far. To go on: {again}")
@@ -184,27 +199,28 @@ class _Teller:
 
 
 def _identity(what: Subject) -> str:
-    """What else outcomes depend on: those of another specification or failure do not count."""
+    """What else outcomes depend on: those of another specification, failure or release of Ray do not count."""
     rest = what.spec.model_copy(update={"schedule": Schedule()}).to_yaml()
     signature = what.signature.text if what.signature else ""
-    return hashlib.sha256(f"{rest}\n{signature}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{rest}\n{signature}\n{ray_version()}".encode()).hexdigest()[:16]
 
 
-def _write(directory: ShrunkDirectory, what: Subject, shrunk: Shrunk) -> None:
+def _write(directory: ShrunkDirectory, what: Subject, shrunk: Shrunk, flags: Sequence[str]) -> None:
     """The result so far, each file whole or not at all."""
     spec = what.spec.model_copy(update={"schedule": shrunk.schedule})
+    result = {"ray": ray_version(), **shrunk.model_dump(mode="json", exclude={"schedule"})}
     for path, text in (
         (directory.schedule, shrunk.schedule.to_yaml()),
         (directory.spec, spec.to_yaml()),
-        (directory.test, as_test(spec.to_yaml(), shrunk, exact=spec.cluster.kind == TWIN)),
-        (directory.result, shrunk.model_dump_json(indent=1, exclude={"schedule"}) + "\n"),
+        (directory.test, as_test(spec.to_yaml(), shrunk, exact=spec.cluster.kind == TWIN, flags=flags)),
+        (directory.result, json.dumps(result, indent=1) + "\n"),
     ):
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
 
 
-def as_test(spec: str, shrunk: Shrunk, *, exact: bool) -> str:
+def as_test(spec: str, shrunk: Shrunk, *, exact: bool, flags: Sequence[str] = ()) -> str:
     """A pytest file that fails where this failure is seen again, and passes when enough runs have passed.
 
     Enough are as many as show, with 95 % confidence, that it comes less often than it did by the low end of its rate's
@@ -225,11 +241,13 @@ def as_test(spec: str, shrunk: Shrunk, *, exact: bool) -> str:
         proof=proof,
         times=times,
         name=shrunk.signature.property,
+        ray=ray_version(),
+        flags="".join(f", {json.dumps(flag)}" for flag in flags),
         spec=spec.replace("\\", "\\\\").replace('"""', r"\"\"\""),
     )
 
 
-_TEST = '''"""{told}: {seen}.
+_TEST = '''"""{told}: {seen}, with Ray {ray}.
 
 Written by `raychaos shrink`. The test fails when a run fails so again, and passes when all runs pass: {proof}.
 Where runs fail otherwise or are inconclusive it fails, too, for nothing is proven then.
@@ -250,8 +268,9 @@ SPEC = """\\
 def test_{name}(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(SPEC)
+    words = ["--failure", FAILURE, "--times", str(TIMES), "--store", str(tmp_path / "runs")]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["replay", str(spec), "--failure", FAILURE, "--times", str(TIMES), "--store", str(tmp_path / "runs")])
+        cli.main(["replay", str(spec), *words{flags}])
     assert ended.value.code != cli.EXIT_FAIL, "the failure is there: " + FAILURE
     assert ended.value.code == cli.EXIT_PASS, "not every run passed, so it is not proven gone; see the output"
 '''

@@ -203,4 +203,4 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path: Path) -> None:
     assert shrinking.returncode == cli.EXIT_INTERRUPTED, told + err
     assert "interrupted; this is the smallest so far. To go on: raychaos shrink spec.yaml --store runs" in out
     [directory] = (tmp_path / "runs").glob("shrunk-*")
-    assert not Shrunk.model_validate({**json.loads((directory / "shrunk.json").read_text()), "schedule": {}}).finished
+    assert not json.loads((directory / "shrunk.json").read_text())["finished"]
