@@ -58,6 +58,8 @@ class Lab:
         self._made = 0
         self.started: set[str] = set()
         """The kinds of cluster it has started."""
+        self.starting = asyncio.Lock()
+        """Held while a cluster starts: Ray gives a head 30 s, which two at once may miss on a slow machine."""
 
     def spec(self, text: str, kind: str) -> RunSpec:
         """The specification a YAML text describes, for one kind of cluster."""
@@ -70,14 +72,15 @@ class Lab:
             ClusterError: it was started, and is not there any more.
         """
         key = spec.cluster.model_dump_json()
-        kept = self._clusters.pop(key, None)
-        if kept is None:
-            await self._make_room()
-            self._made += 1
-            kept = self._kinds[spec.cluster.kind](f"{self._name}-{spec.cluster.kind}-{self._made}", spec.cluster)
-            self.started.add(spec.cluster.kind)
-            await kept.start()
-        self._clusters[key] = kept
+        async with self.starting:
+            kept = self._clusters.pop(key, None)
+            if kept is None:
+                await self._make_room()
+                self._made += 1
+                kept = self._kinds[spec.cluster.kind](f"{self._name}-{spec.cluster.kind}-{self._made}", spec.cluster)
+                self.started.add(spec.cluster.kind)
+                await kept.start()
+            self._clusters[key] = kept
         if not kept.answers():
             raise ClusterError(f"the lab's {kept.name!r} has ended: did a test keep its lease from being renewed?")
         return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import pytest_asyncio
@@ -13,6 +13,7 @@ from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from chaos.results import Results
+from tests.live.conftest import Together
 from tests.live.lab import Lab
 from tests.live.rulers import BURST, PAIR, ruler
 from tests.live.tours import TOURS, Guide
@@ -104,9 +105,13 @@ def on_clusters(names: Iterable[str]) -> list[object]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def guide(lab: Lab) -> Guide:
+async def guide(lab: Lab, request: pytest.FixtureRequest) -> AsyncIterator[Guide]:
     """Takes the tours, each once."""
-    return Guide(lab)
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and hasattr(item, "callspec")]
+    cases = [item.callspec.params for item in items if not item.get_closest_marker("skip")]
+    guide = Guide(lab, {(str(case["tour"]), str(case["kind"])) for case in cases if {"tour", "kind"} <= case.keys()})
+    yield guide
+    await guide.go_home()
 
 
 def seen_to(results: Results, injection: str, name: str) -> None:
@@ -135,7 +140,7 @@ def test_every_fault_has_a_case() -> None:
 @pytest.mark.timeout(TOUR_LIMIT_S)
 @pytest.mark.parametrize(("kind", "tour", "name"), SEVERAL)
 async def test_a_fault_among_others(guide: Guide, kind: str, tour: str, name: str) -> None:
-    results = await guide.take(tour, TOURS[tour], kind)
+    results = await guide.take(tour, kind)
     seen_to(results, name, name)
 
 
@@ -150,16 +155,19 @@ async def test_a_fault_among_others(guide: Guide, kind: str, tour: str, name: st
     ],
 )
 async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: str) -> None:
-    results = await guide.take(tour, TOURS[tour], kind)
+    results = await guide.take(tour, kind)
     nothing_left(results)
     assert results.judgement == "pass", results.report
 
 
 @pytest.mark.parametrize(("kind", "name"), on_clusters(ALONE))
-async def test_a_fault_alone(lab: Lab, kind: str, name: str) -> None:
-    run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
-    spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
-    results = await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
+async def test_a_fault_alone(lab: Lab, together: Together, kind: str, name: str) -> None:
+    async def alone(kind: str) -> Results:
+        run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
+        spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
+        return await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
+
+    results = await together(kind, alone)
     seen_to(results, "i1", name)
     nothing_left(results)
     amiss = {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"}
@@ -167,15 +175,19 @@ async def test_a_fault_alone(lab: Lab, kind: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), on_clusters(ENDS_THE_JOB))
-async def test_what_ends_the_job_is_seen_to(lab: Lab, kind: str, name: str) -> None:
-    spec = lab.spec(f"{WORKLOAD}  - {{fault: {name}, {ENDS_THE_JOB[name]}}}\n", kind)
-    async with contextlib.AsyncExitStack() as ending:
-        own = None
-        if faults.ALL[name].acts_on != "driver":
-            own = CLUSTERS[kind](f"lab-{kind}-{name.replace('_', '-')}", spec.cluster)
-            ending.push_async_callback(own.stop)
-            await own.start()
-        results = await lab.run(spec, on=own, baseline_of=ruler(lab, kind, BURST))
+async def test_what_ends_the_job_is_seen_to(lab: Lab, together: Together, kind: str, name: str) -> None:
+    async def ended(kind: str) -> Results:
+        spec = lab.spec(f"{WORKLOAD}  - {{fault: {name}, {ENDS_THE_JOB[name]}}}\n", kind)
+        async with contextlib.AsyncExitStack() as ending:
+            own = None
+            if faults.ALL[name].acts_on != "driver":
+                own = CLUSTERS[kind](f"lab-{kind}-{name.replace('_', '-')}", spec.cluster)
+                ending.push_async_callback(own.stop)
+                async with lab.starting:
+                    await own.start()
+            return await lab.run(spec, on=own, baseline_of=ruler(lab, kind, BURST))
+
+    results = await together(kind, ended)
     seen_to(results, "i1", name)
     nothing_left(results)
     assert [event.outcome for _, event in results.history.of(WorkloadFinished)] == ["failed"], results.report

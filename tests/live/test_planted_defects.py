@@ -43,12 +43,6 @@ async def lab(lab: Lab, catalogue: Catalogue, tmp_path_factory: pytest.TempPathF
         await asyncio.to_thread(remove_images)
 
 
-@pytest.fixture(scope="module")
-def starting() -> asyncio.Lock:
-    """Held while a cluster of a test's own starts."""
-    return asyncio.Lock()
-
-
 def failed(results: Results) -> set[str]:
     return {verdict.name for verdict in results.verdicts if verdict.verdict == "fail"}
 
@@ -108,14 +102,11 @@ async def test_a_configuration_that_cannot_converge_is_found(lab: Lab, kind: str
 
 
 @BOTH
-async def test_a_cloud_that_leaks_nodes_is_found(
-    lab: Lab, together: Together, starting: asyncio.Lock, kind: str
-) -> None:
+async def test_a_cloud_that_leaks_nodes_is_found(lab: Lab, together: Together, kind: str) -> None:
     async def leaky(kind: str) -> Results:
         spec = spec_of(lab, kind)
         cluster = LEAKY[kind](f"leaky-{kind}", spec.cluster)
-        # Ray gives a head 30 s to start, which two at once may miss on a slow machine.
-        async with starting:
+        async with lab.starting:
             await cluster.start()
         try:
             return await lab.run(spec, on=cluster)
