@@ -19,8 +19,8 @@ from tests.planted_workloads import DropsRowOnRetry
 # Its first run has one node at a time, a kill amid the job, and another that has nothing to hit.
 SEED = 5156
 RUNS = 3
-# Three to see how often it fails, one to leave out the other injection, one to see it fail again.
-SHRINKING = 5
+# Three to see how often it fails, one or two to leave out the other injection, the rest to see how often that fails.
+SHRINKING = 6
 
 
 class QuickDropsRowOnRetry(DropsRowOnRetry):
