@@ -152,7 +152,7 @@ class Worker:
                 spec = here.guided(guide.schedule())
                 about |= {"guided": guide.guides, "injections": len(spec.schedule.injections)}
                 judged = self._runner.run(spec, baseline)
-                guide.learn(judged.history, judged.verdicts)
+                guide.learn(judged.history)
                 if number in numbers:
                     outcome = self._judged(spec, baseline, judged, about)
                 else:

@@ -10,7 +10,6 @@ import pytest
 
 import faults
 import workloads
-from chaos.checker import Verdict
 from chaos.cluster_spec import ClusterSpec
 from chaos.errors import InvalidSpec
 from chaos.events import (
@@ -26,7 +25,7 @@ from chaos.events import (
 from chaos.events.cluster import Demand
 from chaos.fuzz.command import Ask, settled
 from chaos.fuzz.guidance import Guide
-from chaos.fuzz.nearness import Lesson, Moment, Nearness
+from chaos.fuzz.moments import Moment, faults_felt, moments_of
 from chaos.fuzz.outcome import Outcome
 from chaos.fuzz.runner import TwinRunner
 from chaos.fuzz.tally import Tally
@@ -51,8 +50,8 @@ WISH = Wish(seed=3, faults=("kill_node", "pause_node"), workloads=("task_bursts"
 ROW = "(id=a, type=gpu, cloud_instance_id=i-1, ray_id=): why"
 
 
-def history(schedule: Schedule, *, slow: float = 0.0) -> tuple[History, tuple[Verdict, ...]]:
-    """A load from 10 s to 40 s, a launch 2 s after its start, each injection felt for a second; and how near it was."""
+def history(schedule: Schedule) -> History:
+    """A load from 10 s to 40 s, a launch 2 s after its start, each injection felt."""
     events: list[tuple[float, Event]] = [
         (10.0, WorkloadStarted(workload="task_bursts", rows_total=1)),
         (10.0, DemandChanged(bundles=(Demand(shape={"CPU": 1.0}, count=1),))),
@@ -70,37 +69,33 @@ def history(schedule: Schedule, *, slow: float = 0.0) -> tuple[History, tuple[Ve
             (at_s + 1.0, FaultHealed(**about, due_s=at_s + 1.0, healed_s=at_s + 1.0, proven=True)),
             (50.0, FaultProbed(**about, outcome="took_effect", detail="")),
         ]
-    verdict = Verdict(name="scale_up_converges", verdict="pass", summary="", measured=slow, bound=10.0, unit="s")
-    made = History.of_events(sorted(events, key=lambda one: one[0]))
-    return made, (verdict, verdict.model_copy(update={"name": "faults_took_effect"}))
+    return History.of_events(sorted(events, key=lambda one: one[0]))
 
 
-def test_a_lesson_has_the_moments_under_load_and_what_the_faults_did() -> None:
+def test_moments_are_those_under_load() -> None:
     schedule = Schedule.from_data([{"fault": "kill_node", "target": "random", "at_s": 1.5}], faults.ALL)
-    lesson = Lesson.of(*history(schedule, slow=4.0))
-    assert list(lesson.moments) == [Moment(0.0, "demand"), Moment(2.0, "REQUESTED"), Moment(20.0, "no demand")]
-    (force,) = lesson.forces
-    assert (force.injection, force.fault, force.from_s, force.to_s, force.felt) == ("i1", "kill_node", 1.5, 2.5, True)
-    assert lesson.near == {"scale_up_converges": Nearness(0.4, 0.0, float("inf"))}
-    assert lesson.meetings == {("kill_node", "REQUESTED")}
+    made = history(schedule)
+    assert moments_of(made) == (Moment(0.0, "demand"), Moment(2.0, "REQUESTED"), Moment(20.0, "no demand"))
+    assert faults_felt(made) == 1
 
 
-def test_what_failed_is_near_nothing_and_a_run_without_load_says_nothing() -> None:
-    made, verdicts = history(Schedule())
-    failed = Verdict(name="no_overshoot", verdict="fail", summary="")
-    assert Lesson.of(made, (*verdicts, failed)).near is None
-    assert Lesson.of(History(), ()) == Lesson((), (), None)
+def test_a_run_without_load_says_nothing() -> None:
+    assert moments_of(History()) == ()
+    guide = Guide(PLAN, random.Random(2))
+    for _ in range(5):
+        guide.schedule()
+        assert not guide.guides
+        guide.learn(History())
 
 
 def told(seed: int, runs: int) -> list[tuple[Schedule, bool]]:
-    """The schedules of a guide for which longer delays come nearer."""
+    """The schedules of a guide, and whether it made them of what it had learned."""
     guide, found = Guide(PLAN, random.Random(seed)), []
     for number in range(runs):
         schedule = guide.schedule()
         found.append((schedule, guide.guides))
-        delays = [getattr(each.fault, "delay_s", 0.0) for each in schedule.injections]
         if number % 7 != 3:  # a run that could not be made
-            guide.learn(*history(schedule, slow=max(delays, default=0.0) / 4.0))
+            guide.learn(history(schedule))
     return found
 
 
@@ -118,45 +113,55 @@ def test_schedules_are_valid_and_those_of_the_stream(seed: int) -> None:
             assert not PLAN.scope.refusal(each.fault, each.target)
 
 
-def test_what_is_placed_is_in_force_when_something_happens_or_near_it() -> None:
-    placed = [schedule for schedule, guided in told(1, 20)[1:] if guided]
-    for each in (each for schedule in placed for each in schedule.injections if each.on is None):
+def placed(seed: int, runs: int) -> list[Schedule]:
+    return [schedule for schedule, guided in told(seed, runs) if guided]
+
+
+def test_what_acts_on_calls_to_the_cloud_is_in_force_when_there_is_one() -> None:
+    found = [each for schedule in placed(1, 40) for each in schedule.injections if each.fault.acts_on == "cloud"]
+    assert len(found) > 20
+    for each in found:
         assert each.at_s is not None
-        nearest_s = min(abs(each.at_s - moment_s) for moment_s in (0.0, 2.0, 20.0))
-        assert nearest_s <= 5.0
+        assert each.duration_s is not None
+        assert each.at_s <= 2.0 < each.at_s + each.duration_s
+
+
+def test_what_is_felt_at_any_time_is_placed_at_any_time() -> None:
+    at_s = [each.at_s for schedule in placed(1, 80) for each in schedule.injections if each.fault.acts_on == "nodes"]
+    assert all(sum(low <= (one or 0.0) < low + 10.0 for one in at_s) > 10 for low in (0.0, 10.0, 20.0))
+
+
+def test_each_kind_has_its_turn() -> None:
+    kinds = [each.fault.name for schedule in placed(3, 40) for each in schedule.injections]
+    counts = [kinds.count(name) for name in ("kill_node", "pause_node", "delay_terminate")]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_moments_are_those_of_the_run_that_was_disturbed_least() -> None:
+    guide = Guide(PLAN, random.Random(5))
+    calm = history(Schedule())
+    guide.learn(calm)
+    fault = {"fault": "kill_node", "target": "random", "at_s": 1.5}
+    shifted = [
+        (record.t_s + (5.0 if record.t_s > 11.0 else 0.0), record.event)
+        for record in history(Schedule.from_data([fault], faults.ALL))
+    ]
+    guide.learn(History.of_events(shifted))
+    assert guide._moments == list(moments_of(calm))
 
 
 def test_nothing_is_placed_at_what_happens_after_the_horizon() -> None:
-    def late(schedule: Schedule) -> tuple[History, tuple[Verdict, ...]]:
-        made, verdicts = history(schedule)
-        shifted = [(record.t_s + (70.0 if record.t_s > 20.0 else 0.0), record.event) for record in made]
-        return History.of_events(shifted), verdicts
+    def late(schedule: Schedule) -> History:
+        shifted = [(record.t_s + (70.0 if record.t_s > 20.0 else 0.0), record.event) for record in history(schedule)]
+        return History.of_events(shifted)
 
     guide, at_s = Guide(PLAN, random.Random(4)), list[float | None]()
     for _ in range(30):
         schedule = guide.schedule()
-        guide.learn(*late(schedule))
+        guide.learn(late(schedule))
         at_s += [each.at_s for each in schedule.injections]
     assert len(at_s) > 60
     assert HORIZON_S - SHORTEST_S not in at_s  # where what comes too late to be met would be put
-
-
-def test_runs_that_failed_do_not_make_what_is_usual_look_near() -> None:
-    failed = Verdict(name="no_overshoot", verdict="fail", summary="")
-    guide = Guide(PLAN, random.Random(0))
-    for number in range(40):
-        made, verdicts = history(guide.schedule(), slow=5.0)
-        guide.learn(made, verdicts if number % 3 == 0 else (*verdicts, failed))
-        assert not guide._slopes()  # all that did not fail came equally near
-
-
-def test_where_more_delay_comes_nearer_delays_grow() -> None:
-    def long(schedules: list[Schedule]) -> int:
-        return sum(getattr(each.fault, "delay_s", 0.0) > 20.0 for one in schedules for each in one.injections)
-
-    for seed in range(3):
-        unled = Guide(PLAN, random.Random(seed))  # it is told nothing, so all that it says is drawn
-        assert long([schedule for schedule, _ in told(seed, 80)]) > long([unled.schedule() for _ in range(80)])
 
 
 def test_a_guided_world_that_is_gone_on_with_comes_to_the_same(tmp_path: Path) -> None:

@@ -27,8 +27,8 @@ from tests.quality.runs import failed_of, history_of_spec, usual
 from tests.quality.schedules import FAULTS, specification
 from tests.sim.twin import twin_spec
 
-# The ways of a guided search were balanced while looking at seeds 1 to 5.
-SEEDS = range(6, 11)
+# The guided search was made while looking at seeds 1 to 4, and one before it was judged by 6 to 10.
+SEEDS = range(16, 21)
 MOST = 40
 # Those that tests/quality/schedules.py finds within three schedules at the median are left out, for there is little to
 # gain; and request_id_mixed_up, for whatever finds it finds launch_failure_not_counted.
@@ -83,11 +83,10 @@ class Searches:
         for number in range(most):
             spec = self._spec.model_copy(update={"schedule": guide.schedule()})
             history = history_of_spec(spec, baseline=usual(), bug=bug)
-            verdicts = evaluate(history)
-            lacking = failed_of(verdicts)
+            lacking = failed_of(evaluate(history))
             if lacking and self._finds(spec, lacking):
                 return number + 1
-            guide.learn(history, verdicts)
+            guide.learn(history)
         return None
 
     def _finds(self, spec: RunSpec, lacking: Mapping[str, Verdict]) -> bool:
