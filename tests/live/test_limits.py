@@ -8,7 +8,6 @@ from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import FaultInjected, FaultProbed, FaultSkipped
 from chaos.results import Results
-from tests.live.conftest import Together
 from tests.live.lab import Lab
 from tests.live.rulers import INFERENCE, PAIR, ruler
 
@@ -32,18 +31,14 @@ def not_passed(results: Results) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["local", pytest.param("compose", marks=pytest.mark.compose)])
-async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, together: Together, kind: str) -> None:
-    async def headless(kind: str) -> Results:
-        spec = lab.spec(SPEC + KILL_HEAD, kind)
-        cluster: CloudCluster = CLUSTERS[kind](f"headless-{kind}", spec.cluster)
-        async with lab.starting:
-            await cluster.start()
-        try:
-            return await lab.run(spec, on=cluster, baseline_of=ruler(lab, kind, INFERENCE))
-        finally:
-            await cluster.stop()
-
-    results = await together(kind, headless)
+async def test_a_job_whose_head_is_killed_fails_as_expected(lab: Lab, kind: str) -> None:
+    spec = lab.spec(SPEC + KILL_HEAD, kind)
+    cluster: CloudCluster = CLUSTERS[kind](f"headless-{kind}", spec.cluster)
+    await cluster.start()
+    try:
+        results = await lab.run(spec, on=cluster, baseline_of=ruler(lab, kind, INFERENCE))
+    finally:
+        await cluster.stop()
     assert not not_passed(results), results.report
     judgement, told = verdict_of(results, "job_completes")
     assert (judgement, told.partition(", within")[0]) == ("pass", "the job failed, as expected of i1 (kill_node)"), (
