@@ -35,9 +35,9 @@ async def lab(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _begun() -> AsyncIterator[dict[str, asyncio.Task[Results]]]:
-    """What was begun for cases that had yet to come, by test and parameters."""
-    begun: dict[str, asyncio.Task[Results]] = {}
+async def _begun() -> AsyncIterator[dict[tuple[str, str], asyncio.Task[Results]]]:
+    """What was begun for cases that had yet to come, by test and kind of cluster."""
+    begun: dict[tuple[str, str], asyncio.Task[Results]] = {}
     yield begun
     for task in begun.values():
         task.cancel()
@@ -45,32 +45,16 @@ async def _begun() -> AsyncIterator[dict[str, asyncio.Task[Results]]]:
 
 
 @pytest.fixture
-def together(request: pytest.FixtureRequest, _begun: dict[str, asyncio.Task[Results]]) -> Together:
-    """Does what waits more than it works for all kinds of cluster at the same time; returns this kind's results."""
-    test = request.node
-
-    def name(kind: str) -> str:
-        return f"{test.originalname}: {kind}, {_others(test)}"
+def together(request: pytest.FixtureRequest, _begun: dict[tuple[str, str], asyncio.Task[Results]]) -> Together:
+    """Does what waits more than it works for all cases of a test at the same time; returns this kind's results."""
+    test = str(request.node.originalname)
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.originalname == test]
+    kinds = [str(item.callspec.params["kind"]) for item in items if not item.get_closest_marker("skip")]
 
     async def work_together(kind: str, work: Work) -> Results:
-        for one in _kinds_beside(request):
-            if name(one) not in _begun:
-                _begun[name(one)] = asyncio.create_task(work(one))
-        return await asyncio.shield(_begun[name(kind)])
+        for one in kinds:
+            if (test, one) not in _begun:
+                _begun[test, one] = asyncio.create_task(work(one))
+        return await asyncio.shield(_begun[test, kind])
 
     return work_together
-
-
-def _kinds_beside(request: pytest.FixtureRequest) -> list[str]:
-    """Of a case the kinds of cluster for which it is run, all else being the same."""
-    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
-    alike = [item for item in items if item.originalname == request.node.originalname]
-    return [
-        str(item.callspec.params["kind"])
-        for item in alike
-        if _others(item) == _others(request.node) and not item.get_closest_marker("skip")
-    ]
-
-
-def _others(item: pytest.Function) -> dict[str, object]:
-    return {name: value for name, value in item.callspec.params.items() if name != "kind"}

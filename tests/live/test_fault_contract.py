@@ -13,7 +13,6 @@ from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import CleanlinessChecked, FaultHealed, FaultInjected, FaultProbed, WorkloadFinished
 from chaos.results import Results
-from tests.live.conftest import Together
 from tests.live.lab import Lab
 from tests.live.rulers import BURST, PAIR, ruler
 from tests.live.tours import TOURS, Guide
@@ -161,14 +160,10 @@ async def test_a_tour_passes_and_leaves_nothing(guide: Guide, kind: str, tour: s
 
 
 @pytest.mark.parametrize(("kind", "name"), on_clusters(ALONE))
-async def test_a_fault_alone(lab: Lab, together: Together, kind: str, name: str) -> None:
-    async def alone(kind: str) -> Results:
-        run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
-        spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
-        return await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
-
-    # Where a cluster of its own has to start, a run beside it would have no time.
-    results = await (alone(kind) if name in RUNS else together(kind, alone))
+async def test_a_fault_alone(lab: Lab, kind: str, name: str) -> None:
+    run = RUNS.get(name, WORKLOAD).replace("STORAGE", STORAGE[kind])
+    spec = lab.spec(f"{run}  - {{fault: {name}, {ALONE[name]}}}\n", kind)
+    results = await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
     seen_to(results, "i1", name)
     nothing_left(results)
     amiss = {verdict.name for verdict in results.verdicts if verdict.verdict != "pass"}

@@ -10,8 +10,6 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.commands import CLUSTERS
 from chaos.events import NodeJoined
-from chaos.results import Results
-from tests.live.conftest import Together
 from tests.live.lab import Lab
 from tests.live.rulers import BURST, ruler
 
@@ -37,23 +35,20 @@ async def test_several_node_types_each_serve_their_demand(lab: Lab) -> None:
 
 
 @BOTH
-async def test_the_older_autoscaler_scales_too(lab: Lab, together: Together, kind: str) -> None:
-    async def older(kind: str) -> Results:
-        spec = lab.spec(
-            """
-            cluster:
-              autoscaler: v1
-              max_workers: 2
-              node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
-            workload: {name: task_bursts, stages: [{tasks: 2, batches: 6}]}
-            schedule:
-              - {fault: kill_node, target: oldest, on: {progress_percent: 10}}
-            """,
-            kind,
-        )
-        return await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
-
-    results = await together(kind, older)
+async def test_the_older_autoscaler_scales_too(lab: Lab, kind: str) -> None:
+    spec = lab.spec(
+        """
+        cluster:
+          autoscaler: v1
+          max_workers: 2
+          node_types: {gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 2}}
+        workload: {name: task_bursts, stages: [{tasks: 2, batches: 6}]}
+        schedule:
+          - {fault: kill_node, target: oldest, on: {progress_percent: 10}}
+        """,
+        kind,
+    )
+    results = await lab.run(spec, baseline_of=ruler(lab, kind, BURST))
     assert results.judgement == "pass", results.report
 
 
