@@ -35,26 +35,32 @@ async def lab(catalogue: Catalogue, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _begun() -> AsyncIterator[dict[tuple[str, str], asyncio.Task[Results]]]:
-    """What was begun for cases that had yet to come, by test and kind of cluster."""
-    begun: dict[tuple[str, str], asyncio.Task[Results]] = {}
+async def _begun() -> AsyncIterator[dict[tuple[object, str], asyncio.Task[Results]]]:
+    """What was begun for cases that had yet to come, by case and kind of cluster."""
+    begun: dict[tuple[object, str], asyncio.Task[Results]] = {}
     yield begun
     for task in begun.values():
         task.cancel()
     await asyncio.gather(*begun.values(), return_exceptions=True)
 
 
+def _case(item: pytest.Function) -> object:
+    """A test with its parameters, but for the kind of cluster."""
+    parameters = item.callspec.params.items() if hasattr(item, "callspec") else ()
+    return item.originalname, tuple((name, value) for name, value in parameters if name != "kind")
+
+
 @pytest.fixture
-def together(request: pytest.FixtureRequest, _begun: dict[tuple[str, str], asyncio.Task[Results]]) -> Together:
-    """Does what waits more than it works for all cases of a test at the same time; returns this kind's results."""
-    test = str(request.node.originalname)
-    items = [item for item in request.session.items if isinstance(item, pytest.Function) and item.originalname == test]
+def together(request: pytest.FixtureRequest, _begun: dict[tuple[object, str], asyncio.Task[Results]]) -> Together:
+    """Does what waits more than it works on all kinds of cluster at the same time; returns this kind's results."""
+    case = _case(request.node)
+    items = [item for item in request.session.items if isinstance(item, pytest.Function) and _case(item) == case]
     kinds = [str(item.callspec.params["kind"]) for item in items if not item.get_closest_marker("skip")]
 
     async def work_together(kind: str, work: Work) -> Results:
         for one in kinds:
-            if (test, one) not in _begun:
-                _begun[test, one] = asyncio.create_task(work(one))
-        return await asyncio.shield(_begun[test, kind])
+            if (case, one) not in _begun:
+                _begun[case, one] = asyncio.create_task(work(one))
+        return await asyncio.shield(_begun[case, kind])
 
     return work_together

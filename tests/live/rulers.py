@@ -13,7 +13,7 @@ NODES = """max_workers: 2, node_types: {
 PAIR = f"{NODES}, idle_timeout_s: 3"
 BURST = "{name: task_bursts, stages: [{tasks: 2, batches: 16}]}"
 INFERENCE = "{name: batch_inference, rows: 320, max_actors: 2, device_ms_per_batch: 500}"
-REQUESTS = 40
+REQUESTS = 24
 SERVICE = f"{{name: actor_service, requests: {REQUESTS}, clients: 2, max_actors: 2, delivery: at_least_once}}"
 
 

@@ -23,7 +23,7 @@ from chaos.home import home
 from chaos.report.verdict_json import parse_verdict
 
 QUICK = [
-    "--set", "workload={name: task_bursts, stages: [{tasks: 2, batches: 24}]}",
+    "--set", "workload={name: task_bursts, stages: [{tasks: 2, batches: 12}]}",
     "--set", "cluster.max_workers=2",
 ]  # fmt: skip
 LIMIT_S = 240.0

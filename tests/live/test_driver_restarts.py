@@ -22,8 +22,8 @@ _KILL_AT = 0.4
 
 
 _JOBS = {
-    "generated": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1}",
-    "parquet": "{name: batch_inference, rows: 960, max_actors: 2, driver_restarts: 1, source: parquet}",
+    "generated": "{name: batch_inference, rows: 640, max_actors: 2, driver_restarts: 1}",
+    "parquet": "{name: batch_inference, rows: 640, max_actors: 2, driver_restarts: 1, source: parquet}",
     "service": f"{{name: actor_service, requests: {REQUESTS}, clients: 2, max_actors: 2, driver_restarts: 1}}",
 }
 

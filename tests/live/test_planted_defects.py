@@ -69,8 +69,13 @@ async def run_planted(lab: Lab, kind: str, workload: str, *, deadline_s: float =
 @pytest.mark.parametrize(
     ("workload", "word"), [("planted_drops_row", "missing"), ("planted_duplicates_row", "duplicated")]
 )
-async def test_a_row_that_is_lost_or_doubled_is_found(lab: Lab, kind: str, workload: str, word: str) -> None:
-    results = await run_planted(lab, kind, workload)
+async def test_a_row_that_is_lost_or_doubled_is_found(
+    lab: Lab, together: Together, kind: str, workload: str, word: str
+) -> None:
+    async def planted(kind: str) -> Results:
+        return await run_planted(lab, kind, workload)
+
+    results = await together(kind, planted)
     assert failed(results) == {"rows_exactly_once"}, results.report
     assert word in verdict_of(results, "rows_exactly_once"), results.report
 

@@ -129,7 +129,7 @@ def bursting() -> Tour:
 TOURS = {
     "launches": bursting(),
     "nodes": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 100}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 80}]}",
         cluster=PAIR,
         lanes=(
             {
@@ -183,7 +183,7 @@ TOURS = {
         ),
     ),
     "losses": Tour(
-        job="{name: task_bursts, stages: [{tasks: 2, batches: 95}]}",
+        job="{name: task_bursts, stages: [{tasks: 2, batches: 82}]}",
         cluster=ROOMY,
         lanes=(TAKING_NODES,),
     ),

@@ -5,54 +5,48 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-import threading
 
 import pytest
 
 from chaos.clock import monotonic_s
 from chaos.sim.loop import run_in_virtual_time
-from chaos.sim.turns import Turns
+from chaos.sim.turns import run_in_turns, waited_for
 from tests.conftest import ROOT
 
 LIMIT_S = 30
-# In a process of its own: a thread that was left waiting could not be ended.
+# In a process of its own: it is interrupted as a whole.
 INTERRUPTED = """
-import asyncio, os, signal, threading, time
+import asyncio, os, signal, time
 from chaos.sim.loop import run_in_virtual_time
-from chaos.sim.turns import Turns
+from chaos.sim.turns import run_in_turns, waited_for
 
 def press():
     os.kill(os.getpid(), signal.SIGINT)
-    time.sleep(0.2)  # the main thread is interrupted where it waits
+    time.sleep(10.0)  # until it is heard
 
-def begins(turns):
-    press()  # while the main thread starts this one
-    turns.ask(lambda: asyncio.sleep(100.0))
-
-def asks(turns):
-    time.sleep(0.1)
-    press()
-    turns.ask(lambda: asyncio.sleep(100.0))
-
-def ends(turns):
-    time.sleep(0.1)
+def at_work():
     press()
 
-def asks_on_its_way_out(turns):
+def on_its_way_out():
     try:
-        asks(turns)
+        press()
     finally:
-        turns.ask(lambda: asyncio.sleep(100.0))
+        waited_for(lambda: asyncio.sleep(100.0))
 
-def waits(turns):
-    turns.ask(lambda: asyncio.to_thread(press))
+def waiting():
+    waited_for(lambda: asyncio.to_thread(press))
 
-turns = Turns()
+def waiting_on_its_way_out():
+    try:
+        waiting()
+    finally:
+        waited_for(lambda: asyncio.sleep(100.0))
+
 try:
-    run_in_virtual_time(lambda: turns.run(lambda: CODE(turns)))
+    run_in_virtual_time(lambda: run_in_turns(CODE))
 except KeyboardInterrupt:
-    print("interrupted", threading.active_count())
-print(run_in_virtual_time(lambda: turns.run(lambda: turns.ask(lambda: asyncio.sleep(1.0, "again")))))
+    print("interrupted")
+print(run_in_virtual_time(lambda: run_in_turns(lambda: waited_for(lambda: asyncio.sleep(1.0, "again")))))
 """
 
 
@@ -60,20 +54,18 @@ def test_the_code_stands_still_while_it_waits_and_others_go_on() -> None:
     order: list[tuple[str, float]] = []
 
     async def main() -> str:
-        turns = Turns()
-
         async def other() -> None:
             await asyncio.sleep(2.0)
             order.append(("other", monotonic_s()))
 
         def code() -> str:
             order.append(("begins", monotonic_s()))
-            turns.ask(lambda: asyncio.sleep(5.0))
+            waited_for(lambda: asyncio.sleep(5.0))
             order.append(("goes on", monotonic_s()))
             return "done"
 
         waiting = asyncio.create_task(other())
-        result = await turns.run(code)
+        result = await run_in_turns(code)
         await waiting
         return result
 
@@ -83,15 +75,13 @@ def test_the_code_stands_still_while_it_waits_and_others_go_on() -> None:
 
 def test_what_it_raises_or_what_is_raised_to_it_comes_through() -> None:
     async def main() -> None:
-        turns = Turns()
-
         async def fails() -> None:
             raise ValueError("asked")
 
         with pytest.raises(ValueError, match="asked"):
-            await turns.run(lambda: turns.ask(fails))
+            await run_in_turns(lambda: waited_for(fails))
         with pytest.raises(ZeroDivisionError):
-            await turns.run(lambda: 1 // 0)
+            await run_in_turns(lambda: 1 // 0)
 
     run_in_virtual_time(main)
 
@@ -100,39 +90,34 @@ def test_whoever_waits_may_give_up_and_the_code_ends_where_it_stands() -> None:
     ended: list[str] = []
 
     async def main() -> None:
-        turns = Turns()
-
         def code() -> None:
             try:
-                turns.ask(lambda: asyncio.sleep(100.0))
+                waited_for(lambda: asyncio.sleep(100.0))
             except Exception:  # noqa: BLE001 -- as Ray's code does
                 ended.append("swallowed")
             finally:
                 ended.append("ended")
 
-        running = asyncio.create_task(turns.run(code))
+        running = asyncio.create_task(run_in_turns(code))
         await asyncio.sleep(1.0)
         running.cancel()
         await asyncio.wait({running})
         assert running.cancelled()
 
-    before = threading.active_count()
     run_in_virtual_time(main)
     assert ended == ["ended"]
-    assert threading.active_count() == before
 
 
-@pytest.mark.parametrize("code", ["begins", "asks", "ends", "asks_on_its_way_out", "waits"])
+@pytest.mark.parametrize("code", ["at_work", "on_its_way_out", "waiting", "waiting_on_its_way_out"])
 def test_whoever_interrupts_the_loop_leaves_no_code_waiting(code: str) -> None:
     script = INTERRUPTED.replace("CODE", code)
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
-    assert done.stdout.split() == ["interrupted", "1", "again"], done.stderr
+    assert done.stdout.split() == ["interrupted", "again"], done.stderr
 
 
 def test_tasks_it_makes_belong_to_the_loop() -> None:
     async def main() -> float:
-        turns = Turns()
-        task = await turns.run(lambda: asyncio.create_task(asyncio.sleep(3.0)))
+        task = await run_in_turns(lambda: asyncio.create_task(asyncio.sleep(3.0)))
         await task
         return monotonic_s()
 

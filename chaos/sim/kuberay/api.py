@@ -30,7 +30,7 @@ from chaos.sim.kuberay.resource import NAMESPACE
 from chaos.sim.kuberay.words import meant
 from chaos.sim.node import Motion
 from chaos.sim.provider import CloudApi
-from chaos.sim.turns import Turns
+from chaos.sim.turns import waited_for
 
 _HOST = "https://kubernetes.default:443"
 
@@ -146,9 +146,8 @@ class Client(IKubernetesHttpApiClient):  # type: ignore[misc]
     A process that hangs makes no call and hears no answer, until it moves again.
     """
 
-    def __init__(self, api: KubernetesApi, turns: Turns, motion: Motion) -> None:
+    def __init__(self, api: KubernetesApi, motion: Motion) -> None:
         self._api = api
-        self._turns = turns
         self._motion = motion
 
     def get(self, path: str) -> dict[str, Any]:
@@ -185,7 +184,7 @@ class Client(IKubernetesHttpApiClient):  # type: ignore[misc]
             finally:
                 await self._motion.moving()
 
-        return self._turns.ask(moving)
+        return waited_for(moving)
 
 
 def refused(path: str, error: ApiError) -> requests.HTTPError:

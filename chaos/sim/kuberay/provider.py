@@ -19,7 +19,7 @@ from chaos.sim.autoscaler import MakesConfig, config_of
 from chaos.sim.kuberay.api import Client, KubernetesApi
 from chaos.sim.kuberay.resource import HEAD_GROUP, NAMESPACE
 from chaos.sim.node import Motion
-from chaos.sim.turns import Turns
+from chaos.sim.turns import run_in_turns, waited_for
 
 _NS = 1_000_000_000
 _TIMED = (autoscaling_config, cloud_provider)
@@ -35,11 +35,10 @@ class KubeRaySource:
     def __init__(
         self, api: KubernetesApi, motion: Motion, *, name: str, environment: Mapping[str, str], make: MakesConfig
     ) -> None:
-        self._turns = Turns()
         self._motion = motion
         self._environment = environment
         self._make = make
-        client = Client(api, self._turns, motion)
+        client = Client(api, motion)
         self.ray = cloud_provider.KubeRayProvider(
             name, {"namespace": NAMESPACE}, gcs_client=None, k8s_api_client=client
         )
@@ -54,7 +53,7 @@ class KubeRaySource:
             requests.RequestException: the API has refused it five times, or could not be reached.
         """
         with self._model_time():
-            produced = await self._turns.run(self._produce)
+            produced = await run_in_turns(self._produce)
         if self._config is None or self._config[0] != produced:
             text = yaml.safe_dump(produced, sort_keys=False)
             self._config = produced, config_of(text, self._environment, make=self._make)
@@ -66,12 +65,12 @@ class KubeRaySource:
         Raises:
             requests.RequestException: the API refused, or could not be reached.
         """
-        return await self._turns.run(self.ray.get_non_terminated)
+        return await run_in_turns(self.ray.get_non_terminated)
 
     async def carried_out(self, update: Callable[[], T]) -> T:
         """What an update returns; it waits for the API where it asks for nodes or ends them."""
         with self._model_time():
-            return await self._turns.run(update)
+            return await run_in_turns(update)
 
     def close(self) -> None:
         """Nothing goes on without the monitor that waits for it."""
@@ -94,4 +93,4 @@ class KubeRaySource:
             await asyncio.sleep(seconds)
             await self._motion.moving()
 
-        self._turns.ask(slept)
+        waited_for(slept)

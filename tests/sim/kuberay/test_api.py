@@ -13,7 +13,7 @@ from chaos.events import CloudAnsweredWrong, NodeLaunchFailed
 from chaos.harm import LaunchFault, LostReply, Outage, PatchConflict, StaleListing, TerminationFault
 from chaos.sim.kuberay.api import Client
 from chaos.sim.node import Motion
-from chaos.sim.turns import Turns
+from chaos.sim.turns import run_in_turns
 from tests.sim.kuberay.scene import PATH, Scene, play
 
 
@@ -153,15 +153,14 @@ def test_an_old_list_shows_pods_as_they_were() -> None:
 def test_rays_client_waits_where_it_is_called_and_time_goes_on() -> None:
     async def act(scene: Scene) -> None:
         await scene.harm(Outage(mode="slow", delay_s=7.0))
-        turns = Turns()
-        client = Client(scene.api, turns, Motion())
+        client = Client(scene.api, Motion())
         began_s = monotonic_s()
-        found = await turns.run(lambda: client.get(PATH))
+        found = await run_in_turns(lambda: client.get(PATH))
         assert found["metadata"]["name"] == "ray"
         assert monotonic_s() - began_s >= 7.0
         for refused in (lambda: client.delete(PATH), lambda: client.patch(PATH, {}, "application/merge-patch+json")):
             with pytest.raises(requests.HTTPError):
-                await turns.run(refused)
+                await run_in_turns(refused)
 
     play(act)
 
@@ -169,8 +168,8 @@ def test_rays_client_waits_where_it_is_called_and_time_goes_on() -> None:
 def test_a_client_that_hangs_makes_no_call_and_hears_no_answer() -> None:
     async def act(scene: Scene) -> None:
         await scene.harm(Outage(mode="slow", delay_s=3.0))
-        turns, motion = Turns(), Motion()
-        client = Client(scene.api, turns, motion)
+        motion = Motion()
+        client = Client(scene.api, motion)
         edit = [{"op": "replace", "path": "/spec/workerGroupSpecs/0/replicas", "value": 1}]
 
         def replicas() -> int:
@@ -178,7 +177,7 @@ def test_a_client_that_hangs_makes_no_call_and_hears_no_answer() -> None:
 
         began_s = monotonic_s()
         motion.freeze()
-        calling = asyncio.create_task(turns.run(lambda: client.patch(PATH, edit)))
+        calling = asyncio.create_task(run_in_turns(lambda: client.patch(PATH, edit)))
         await asyncio.sleep(10.0)
         assert replicas() == 0
         motion.thaw()
