@@ -51,7 +51,7 @@ class KubeRayCluster(SimCluster):
         api = KubernetesApi(self._pods, self._api, was_read=self._note_read)
         environment = self.spec.ray_environment
         return lambda motion: KubeRaySource(
-            api, motion, name=self.name, environment=environment, make=self._make_config
+            api, motion, name=self.name, environment=environment, make=self._make_config, fast=self._fast
         )
 
     def _note_read(self) -> None:

@@ -408,6 +408,12 @@ class _ModelObserver(Observer):
             within_s = max(0.0, last_s + _SAMPLE_WITHIN_S - now_s) if begun else 0.0
             await pause(SAMPLE_INTERVAL_S + self._late_s(), within_s=within_s)
 
+    async def detach(self) -> None:
+        """Where few samples are taken, the last is of the end: checks ask how long a thing stayed as it was."""
+        if self._patient:
+            await self._take({"monotonic_s": monotonic_s(), **self._read()})
+        await super().detach()
+
     def _stale(self) -> bool:
         """Where few samples are taken, each is of the Cloud as it is."""
         return self._patient or super()._stale()

@@ -15,14 +15,15 @@ import pytest
 import faults
 import workloads
 from chaos import __version__, cli
+from chaos.cluster_spec import Provider
 from chaos.fuzz.campaign import Limits, State, hunt
 from chaos.fuzz.corpus import CLEAN_RUNS, Corpus, Entry
 from chaos.fuzz.log import Log
 from chaos.fuzz.runner import TwinRunner
-from chaos.fuzz.trial import Wish
+from chaos.fuzz.trial import Wish, able, world
 from chaos.fuzz.worker import Again, Numbers, Worker
 from chaos.signature import Signature
-from chaos.spec import Catalogue, parse
+from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import RunDirectory
 from tests.conftest import ROOT
 
@@ -89,6 +90,26 @@ def test_a_failure_without_faults_that_cannot_be_kept_is_told_and_the_worker_goe
     (tmp_path / "keep").unlink()
     (again,) = worker.outcomes(Again(TOO_LONG, "entry"))
     assert Path(again.kept).parent == tmp_path / "keep"
+
+
+@pytest.mark.parametrize("provider", ["cloud", "kuberay"])
+def test_runs_in_fast_mode_are_judged_as_in_exact_mode(provider: Provider, tmp_path: Path) -> None:
+    possible = tuple(sorted(faults.ALL.keys() - able(tuple(faults.ALL), "sim", KNOWN, provider=provider).keys()))
+    drawn = world(Wish(seed=5, faults=possible, workloads=tuple(workloads.ALL), providers=(provider,)), 1, KNOWN)
+    runner = TwinRunner(tmp_path)
+    judged: dict[str, list[object]] = {"fast": [], "exact": []}
+    for mode, seen in judged.items():
+        baseline = runner.baseline(_in_mode(drawn.spec, mode))
+        for number in drawn.runs[:3]:
+            run = runner.run(_in_mode(drawn.trial(number), mode), baseline)
+            seen.append([(verdict.name, verdict.verdict) for verdict in run.verdicts])
+    assert judged["fast"] == judged["exact"]
+    assert drawn.spec.cluster.twin.mode == "fast"
+
+
+def _in_mode(spec: RunSpec, mode: str) -> RunSpec:
+    twin = spec.cluster.twin.model_copy(update={"mode": mode})
+    return spec.model_copy(update={"cluster": spec.cluster.model_copy(update={"twin": twin})})
 
 
 def test_runs_of_the_same_number_come_to_the_same(tmp_path: Path) -> None:
