@@ -5,6 +5,7 @@ What is the same in all of them is imported where it is used.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Sequence
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,16 @@ def reconcile(monitor: Any | None, **given: Any) -> Any:
     """`Reconciler.reconcile`, with the subscriber where it takes it."""
     known = {} if monitor is None else {"cloud_resource_monitor": monitor}
     return reconciler.Reconciler.reconcile(**known, **given)
+
+
+def kuberay_provider(name: str, *, namespace: str, client: Any) -> Any:
+    """Ray's provider for KubeRay, over a client of ours; since 2.51 it asks the GCS, too, for slices."""
+    from ray.autoscaler.v2.instance_manager.cloud_providers.kuberay.cloud_provider import KubeRayProvider
+
+    asks = "gcs_client" in inspect.signature(KubeRayProvider.__init__).parameters
+    return KubeRayProvider(
+        name, {"namespace": namespace}, k8s_api_client=client, **({"gcs_client": None} if asks else {})
+    )
 
 
 def recovering(monitor: Any | None) -> Collection[float]:

@@ -9,12 +9,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from ray.autoscaler.v2.instance_manager.cloud_providers.kuberay import cloud_provider
 
 from chaos.errors import ClusterError
 from chaos.events import RunOpened
 from chaos.history import History
 from chaos.installed import ray_version
 from chaos.release import obtain
+from chaos.sim import releases
 from tests.conftest import ROOT
 
 OTHER = "2.54.1"
@@ -63,3 +65,41 @@ def test_a_run_with_another_release_is_a_run_that_says_so(other: str, tmp_path: 
         recorded.append((opened[1].versions["ray"], opened[1].schedule_hash))
     assert [version for version, _ in recorded] == [other, ray_version()]
     assert len({schedule for _, schedule in recorded}) == 1
+
+
+def test_a_provider_for_kuberay_that_knows_no_gcs_is_not_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Earlier:
+        def __init__(self, cluster_name: str, provider_config: dict[str, str], k8s_api_client: object) -> None:
+            self.told = (cluster_name, provider_config, k8s_api_client)
+
+    monkeypatch.setattr(cloud_provider, "KubeRayProvider", Earlier)
+    made = releases.kuberay_provider("ray", namespace="here", client="client")
+    assert made.told == ("ray", {"namespace": "here"}, "client")
+
+
+@pytest.mark.releases
+def test_an_earlier_release_runs_on_kuberay(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC)
+    command = [
+        sys.executable,
+        "-m",
+        "chaos.cli",
+        "run",
+        str(spec),
+        "--provider",
+        "kuberay",
+        "--ray",
+        "2.44.1",
+        "--json",
+    ]
+    done = subprocess.run(
+        [*command, "--store", str(tmp_path / "runs")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["verdict"] == "pass"

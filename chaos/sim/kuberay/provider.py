@@ -15,6 +15,7 @@ from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
 from ray.autoscaler.v2.instance_manager.node_provider import CloudInstance
 
 from chaos.clock import monotonic_s, wall_s
+from chaos.sim import releases
 from chaos.sim.autoscaler import MakesConfig, config_of
 from chaos.sim.kuberay.api import Client, KubernetesApi
 from chaos.sim.kuberay.resource import HEAD_GROUP, NAMESPACE
@@ -58,9 +59,7 @@ class KubeRaySource:
         self._environment = environment
         self._make = make
         client = Client(api, motion)
-        self.ray = cloud_provider.KubeRayProvider(
-            name, {"namespace": NAMESPACE}, gcs_client=None, k8s_api_client=client
-        )
+        self.ray = releases.kuberay_provider(name, namespace=NAMESPACE, client=client)
         self._produce = (_FastProducer if fast else autoscaling_config.AutoscalingConfigProducer)(name, NAMESPACE)
         self._produce.kubernetes_api_client = client
         self._config: tuple[dict[str, Any], AutoscalingConfig] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from chaos.cluster_spec import ClusterSpec, NodeType
 
 NAMESPACE = "default"
 HEAD_GROUP = "headgroup"
+_FLAGS = {"CPU": "num-cpus", "GPU": "num-gpus", "memory": "memory"}
 _CONSERVATIVE = 1.0  # Ray's upscaling speed for this mode; every other mode is as fast as can be
 
 
@@ -44,7 +46,7 @@ def _spec(spec: ClusterSpec, now: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "idleTimeoutSeconds": _number(spec.idle_timeout_s),
             "upscalingMode": "Conservative" if spec.upscaling_speed <= _CONSERVATIVE else "Default",
         },
-        "headGroupSpec": {"rayStartParams": {}, **_resources(spec.head_resources, "ray-head")},
+        "headGroupSpec": _resources(spec.head_resources, "ray-head"),
         "workerGroupSpecs": [_group(name, kind, now.get(name, {})) for name, kind in spec.node_types.items()],
     }
 
@@ -57,7 +59,6 @@ def _group(name: str, kind: NodeType, now: dict[str, Any]) -> dict[str, Any]:
         "minReplicas": least,
         "maxReplicas": kind.max_workers // kind.hosts,
         "numOfHosts": kind.hosts,
-        "rayStartParams": {},
         "scaleStrategy": copy.deepcopy(now.get("scaleStrategy", {"workersToDelete": []})),
         **_resources(kind.resources, "ray-worker"),
     }
@@ -67,8 +68,12 @@ def _group(name: str, kind: NodeType, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resources(resources: dict[str, float], container: str) -> dict[str, Any]:
-    amounts = {"CPU": "0", **{name: str(_number(amount)) for name, amount in resources.items()}}
-    return {"resources": amounts, "template": {"spec": {"containers": [{"name": container}]}}}
+    """In the parameters of `ray start`, which every release reads; whole numbers, to which Ray rounds up all forms."""
+    amounts = {"CPU": 0, **{name: math.ceil(amount) for name, amount in resources.items()}}
+    parameters = {flag: str(amounts.pop(name)) for name, flag in _FLAGS.items() if name in amounts}
+    if amounts:
+        parameters["resources"] = json.dumps(json.dumps(amounts))
+    return {"rayStartParams": parameters, "template": {"spec": {"containers": [{"name": container}]}}}
 
 
 def _number(amount: float) -> int | float:

@@ -323,7 +323,7 @@ def test_the_cluster_that_is_specified_is_the_resources() -> None:
         resource = scene.pods.resource["spec"]
         assert resource["autoscalerOptions"]["upscalingMode"] == "Conservative"
         [group] = resource["workerGroupSpecs"]
-        assert group["resources"] == {"CPU": "1", "v": "2"}
+        assert group["rayStartParams"] == {"num-cpus": "1", "resources": r'"{\"v\": 2}"'}
         limits = [group[name] for name in ("replicas", "minReplicas", "maxReplicas", "idleTimeoutSeconds")]
         assert limits == [1, 1, 1, 9]
 
