@@ -12,7 +12,7 @@ if sys.version_info < (3, 11):
 else:
     ExceptionGroup = ExceptionGroup
 
-__all__ = ["ChaosError", "ClusterError", "ExceptionGroup", "InjectionError", "InvalidSpec"]
+__all__ = ["ChaosError", "ClusterError", "ExceptionGroup", "InjectionError", "InvalidSpec", "NothingToHit"]
 
 
 class ChaosError(Exception):
@@ -33,3 +33,7 @@ class ClusterUnavailable(ClusterError):
 
 class InjectionError(ChaosError):
     """A fault could not be injected, probed or healed."""
+
+
+class NothingToHit(InjectionError):
+    """On none of its victims is there what the fault hits."""

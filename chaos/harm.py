@@ -81,6 +81,9 @@ Role: TypeAlias = Literal[
 ]
 """What a process of a node is there for: one of Ray's own (`monitor` is the autoscaler), or a job's `driver`."""
 
+MODELLED_ROLES: frozenset[Role] = frozenset(("gcs_server", "monitor"))
+"""Those that the twin's model can stop while the rest of the node runs."""
+
 
 class StoppedProcesses(Value):
     """Those of a node's processes that have this role are not scheduled; one that starts later is."""

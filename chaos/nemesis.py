@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from chaos.blast_radius import NO_WORKERS, BlastRadius, workers_down, workers_joined
 from chaos.clock import Clock
 from chaos.cluster import Cluster
-from chaos.errors import ChaosError, ExceptionGroup, InjectionError
+from chaos.errors import ChaosError, ExceptionGroup, InjectionError, NothingToHit
 from chaos.events import (
     FaultDue,
     FaultHealed,
@@ -391,8 +391,11 @@ class Nemesis:
     async def _give_up(
         self, injection: Injection, victims: tuple[str, ...], error: ChaosError, failed_s: float
     ) -> None:
-        """Records an injection that failed: for want of a target where no victim was there any more."""
+        """Records an injection that failed: for want of a target where nothing was there to hit, or no victim."""
         self._claimed.pop(injection.id, None)
+        if isinstance(error, NothingToHit):
+            self._skip(injection, "no_target", str(error))
+            return
         gone = False
         try:
             # The driver is no node: that it ended, no list of nodes can tell.

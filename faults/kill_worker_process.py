@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from chaos.cluster import NodeProcess, SignalsProcesses
-from chaos.errors import InjectionError
+from chaos.errors import InjectionError, NothingToHit
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 
 IDLE = "ray::IDLE"
@@ -45,9 +45,12 @@ class KillsProcesses(Fault):
         """Kills them.
 
         Raises:
-            InjectionError: there was none, or each had ended by itself.
+            NothingToHit: there was none.
+            InjectionError: none could be killed, for instance because each had ended by itself.
         """
         assert isinstance(site.cluster, SignalsProcesses)
+        if not site.before:
+            raise NothingToHit(f"no such process on {', '.join(site.victims)}")
         refusals = []
         for victim in site.victims:
             wanted = [
@@ -56,7 +59,7 @@ class KillsProcesses(Fault):
                 if owner == victim
             ]
             if not wanted:
-                refusals.append(f"{victim} has no such process")
+                refusals.append(f"no such process on {victim}")
                 continue
             try:
                 await site.cluster.kill_processes(await _node(site, victim), wanted)

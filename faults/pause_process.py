@@ -9,7 +9,7 @@ from typing import ClassVar
 from chaos.cluster import SignalsProcesses, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
-from chaos.harm import Role
+from chaos.harm import MODELLED_ROLES, Role
 
 
 class StopsProcesses(Fault):
@@ -88,7 +88,9 @@ class PauseProcess(StopsProcesses):
     role: Role
 
     def impossible(self, cluster: ClusterSpec, selected: str | None) -> str:
-        """Some roles there are on the head only, and the driver on one kind of node."""
+        """Some roles there are on the head only, the driver on one kind of node, and few in the twin's model."""
+        if cluster.kind == "sim" and self.role not in MODELLED_ROLES:
+            return f"the twin cannot stop a {self.role} alone, only: {', '.join(sorted(MODELLED_ROLES))}"
         if self.role == "driver" and cluster.driver_on != "head":
             return f"the driver runs on {cluster.driver_on!r}, not on the head" if selected == "head" else ""
         if self.role in ("gcs_server", "monitor", "driver") and selected != "head":

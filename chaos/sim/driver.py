@@ -8,7 +8,7 @@ from chaos.cloud.driver import NodeLaunch
 from chaos.cloud.instances import Instance
 from chaos.cluster import NodeProcess
 from chaos.cluster_spec import ClusterSpec
-from chaos.harm import EndedProcess, EndingNode, FrozenNode, NodeHarm, StoppedProcesses
+from chaos.harm import MODELLED_ROLES, EndedProcess, EndingNode, FrozenNode, NodeHarm, StoppedProcesses
 from chaos.sim.monitor import Monitor
 from chaos.sim.processes import ModelProcesses
 from chaos.sim.programs import Programs
@@ -146,7 +146,7 @@ class ModelDriver:
 
     def refuses(self, harm: NodeHarm) -> str:
         """What the model cannot do."""
-        if isinstance(harm, StoppedProcesses) and harm.role not in ("monitor", "gcs_server"):
+        if isinstance(harm, StoppedProcesses) and harm.role not in MODELLED_ROLES:
             return f"the twin cannot stop a {harm.role} alone"
         return "" if isinstance(harm, _KINDS) else f"the twin has no {getattr(harm, 'kind', 'such harm')}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.errors import InjectionError
+from chaos.errors import NothingToHit
 from faults.kill_driver import KillDriver
 from tests.doubles import FakeCluster, injected, site_of
 
@@ -20,5 +20,5 @@ async def test_it_kills_the_program_beside_the_head() -> None:
 async def test_without_a_driver_the_injection_fails() -> None:
     cluster = FakeCluster()
     cluster.on_nodes["head"] = []
-    with pytest.raises(InjectionError, match="driver has no such process"):
+    with pytest.raises(NothingToHit, match="no such process on driver"):
         await injected(KillDriver(), site_of(cluster, "driver"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.cluster import NodeProcess
-from chaos.errors import InjectionError
+from chaos.errors import NothingToHit
 from faults.kill_worker_process import KillWorkerProcess
 from tests.doubles import FakeCluster, injected, site_of
 
@@ -41,7 +41,7 @@ async def test_as_many_as_asked_for_on_each_victim() -> None:
 @pytest.mark.parametrize("own", [{"runs": "Nobody"}, {"runs": "IDLE"}, {"runs": "predict_rows", "state": "idle"}])
 async def test_with_no_such_process_the_injection_fails(own: dict[str, object]) -> None:
     cluster = FakeCluster()
-    with pytest.raises(InjectionError, match="w1 has no such process"):
+    with pytest.raises(NothingToHit, match="no such process on w1"):
         await injected(KillWorkerProcess.model_validate(own), site_of(cluster, "w1"))
 
 

@@ -39,6 +39,7 @@ async def test_processes_of_the_role_stop_and_go_on(fault: StopsProcesses, victi
 DRIVER_APART = ClusterSpec.model_validate(
     {"driver_on": "own", "node_types": {"own": {"resources": {"CPU": 1}, "min_workers": 1, "max_workers": 1}}}
 )
+TWIN = ClusterSpec.model_validate({"kind": "sim"})
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,8 @@ DRIVER_APART = ClusterSpec.model_validate(
         ("driver", ClusterSpec(), "head", ""),
         ("raylet", ClusterSpec(), "head", ""),
         ("worker", ClusterSpec(), "random", ""),
+        ("raylet", TWIN, "random", "the twin cannot stop a raylet alone, only: gcs_server, monitor"),
+        ("monitor", TWIN, "head", ""),
     ],
 )
 def test_a_role_is_looked_for_where_it_can_be(role: Role, cluster: ClusterSpec, selected: str, refusal: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.blast_radius import BlastRadius
-from chaos.errors import ClusterError, InjectionError
+from chaos.errors import ClusterError, InjectionError, NothingToHit
 from chaos.events import (
     FaultHealed,
     FaultInjected,
@@ -82,6 +82,14 @@ async def test_a_target_that_goes_away_while_it_is_being_hit_is_no_target_and_he
     assert skipped.reason == "no_target"
     assert skipped.detail == "w1 went away before it could be hit: node 'w1' does not run"
     assert not stage.cluster.effects
+
+
+async def test_a_target_with_nothing_to_hit_is_no_target() -> None:
+    stage = Stage(slow_network())
+    stage.cluster.failing["shape_network"] = NothingToHit("no such process on w1")
+    await stage.play((0.0, STARTED))
+    await stage.end(at_s=3.0)
+    assert (stage.one(FaultSkipped).reason, stage.one(FaultSkipped).detail) == ("no_target", "no such process on w1")
 
 
 async def test_a_target_that_is_listed_for_a_moment_after_it_ended_is_no_target_either() -> None:
