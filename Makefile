@@ -50,9 +50,11 @@ format: $(VENV)/installed
 bench: $(VENV)/installed
 	@$(BIN)/python -m tests.bench
 
-# Bugs that releases of Ray had, found with those releases, and how many random schedules find each of the bugs planted
+# What takes other releases of Ray: their tests; the bugs that they had, found with them. And how many random schedules
+# find each of the bugs planted
 # in Ray's autoscaler; writes the tables of docs/quality.md.
 quality: $(VENV)/installed
+	@$(BIN)/python -m pytest -m releases
 	@$(BIN)/python -m tests.quality.known_bugs
 	@$(BIN)/python -m tests.quality.power
 	@$(BIN)/python -m tests.quality.search

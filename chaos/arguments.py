@@ -102,6 +102,12 @@ def parser_for(workloads: Sequence[str]) -> argparse.ArgumentParser:
         default="random",
         help="guided: on the twin, by what earlier runs of a world came to",
     )
+    fuzz.add_argument(
+        "--mode",
+        choices=("fast", "exact"),
+        default="fast",
+        help="of the twin: with short cuts that take the same decisions; or Ray's code as it is, three times slower",
+    )
     fuzz.add_argument("--stop-on", choices=("first", "never"), default="never", help="end with the first failure?")
     fuzz.add_argument("--allow-missing", action="store_true", help="leave out named faults the cluster cannot do")
     fuzz.add_argument("--json", metavar="FILE", help="also write what was found as JSON")

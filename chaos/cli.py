@@ -237,6 +237,7 @@ def _fuzz(options: argparse.Namespace, known: Catalogue, store: Path) -> int:
         not_faults=_names(options.not_faults) or (),
         workloads=_names(options.workloads),
         search=options.search,
+        mode=options.mode,
         stop_on=options.stop_on,
         allow_missing=options.allow_missing,
         store=store,
@@ -294,6 +295,7 @@ def _fuzz_on_releases(options: argparse.Namespace, store: Path) -> int:
         ("--not-faults", options.not_faults),
         ("--workloads", options.workloads),
         ("--search", options.search),
+        ("--mode", options.mode),
         ("--stop-on", options.stop_on),
         ("--store", options.store),
     ]

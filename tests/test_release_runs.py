@@ -200,7 +200,7 @@ def test_each_release_is_searched_as_was_asked(monkeypatch: pytest.MonkeyPatch, 
     asked = {
         "cluster": "sim", "provider": "cloud", "budget": "60.000000s", "max-runs": "9", "workers": "2",
         "faults": "kill_node", "not-faults": "pause_node", "workloads": "task_bursts", "search": "guided",
-        "stop-on": "first", "store": str(tmp_path),
+        "mode": "exact", "stop-on": "first", "store": str(tmp_path),
     }  # fmt: skip
     heard: list[str] = []
 

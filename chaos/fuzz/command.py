@@ -56,6 +56,7 @@ class Ask:
     not_faults: Sequence[str] = ()
     workloads: Sequence[str] | None = None
     search: Literal["random", "guided"] = "random"
+    mode: Literal["fast", "exact"] = "fast"
     stop_on: Literal["first", "never"] = "never"
     allow_missing: bool = False
     store: Path = Path("runs")
@@ -83,6 +84,8 @@ def settled(
         raise InvalidSpec(f"--on {ask.on}: give host:port of the cluster's GCS, on a machine of that cluster")
     if ask.search == "guided" and cluster != TWIN:
         raise InvalidSpec(f"--search guided: on {cluster} no run repeats; leave it out, or search on sim")
+    if ask.mode == "exact" and cluster != TWIN:
+        raise InvalidSpec(f"--mode exact: {cluster} has no modes, only the twin has; leave it out, or search on sim")
     if ask.max_runs is not None and ask.max_runs < 1:
         raise InvalidSpec(f"--max-runs {ask.max_runs}: at least 1")
     least_s = max(_LEAST_S[kind] for kind in (cluster, confirm_on) if kind)
@@ -95,6 +98,7 @@ def settled(
         cluster=cluster,
         confirm_on=confirm_on,
         search=ask.search,
+        mode=ask.mode,
         seed=secrets.randbelow(10**6) if ask.seed is None else ask.seed,
         faults=(),
         workloads=_known("workload", ask.workloads, catalogue.workloads),

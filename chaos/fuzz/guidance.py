@@ -7,6 +7,7 @@ The others are *drawn*, as without guidance.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -79,7 +80,7 @@ class Guide:
 
     def _place(self, kind: Kind, name: str) -> Injection:
         from_s, until_s = self._when(kind)
-        at_s = round(min(max(0.0, from_s), self._horizon_s - SHORTEST_S), 2)
+        at_s = math.floor(100 * min(max(0.0, from_s), self._horizon_s - SHORTEST_S)) / 100  # not after the moment
         left_s = max(SHORTEST_S, self._horizon_s - at_s)
         shortest_s = min(left_s, max(SHORTEST_S, round(until_s - at_s + SHORTEST_S, 2)))
         fault, target = self._harm(kind)

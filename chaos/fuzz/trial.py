@@ -36,8 +36,8 @@ class Wish(Value):
     """What a campaign is to try: everything that decides what its nth run is.
 
     Runs are on `cluster`; what fails there is tried again on `confirm_on`, where that is given. `brief` draws what
-    takes real clusters a minute or so. On the twin, worlds have the providers in turn. A `guided` search is of the twin
-    alone, for there a run repeats; its worlds last longer, because it learns within one.
+    takes real clusters a minute or so. On the twin, worlds have the providers in turn, and runs are in `mode`. A
+    `guided` search is of the twin alone, for there a run repeats; its worlds last longer, because it learns within one.
     """
 
     cluster: ClusterKind = "sim"
@@ -45,6 +45,7 @@ class Wish(Value):
     search: Literal["random", "guided"] = "random"
     brief: bool = False
     providers: tuple[Provider, ...] = Field(default=("cloud",), min_length=1)
+    mode: Literal["fast", "exact"] = "fast"
     seed: int = 0
     faults: tuple[str, ...]
     workloads: tuple[str, ...]
@@ -102,7 +103,8 @@ def world(wish: Wish, number: int, catalogue: Catalogue) -> World:
     """The nth world of a campaign."""
     dice = SeededDice(random.Random(f"{wish.seed}/world/{number}"))
     cluster = draw_cluster(dice, kind=wish.cluster, max_workers=wish.max_workers)
-    cluster = _from(wish.providers[number % len(wish.providers)], cluster)
+    if cluster.kind == TWIN:
+        cluster = _from(wish.providers[number % len(wish.providers)], cluster, mode=wish.mode)
     kinds = [catalogue.workloads[name] for name in wish.workloads]
     workload = draw_workload(dice, kinds, cluster=cluster, brief=wish.brief)
     deadline_s = _TWIN_DEADLINE_S if wish.cluster == TWIN else LIVE_DEADLINE_S
@@ -117,11 +119,9 @@ def world(wish: Wish, number: int, catalogue: Catalogue) -> World:
     return World(wish, number, spec, drawn_from)
 
 
-def _from(provider: Provider, cluster: ClusterSpec) -> ClusterSpec:
-    """Of the twin, one whose nodes come from there. Fast mode decides as exact mode does, in a third of the time."""
-    if cluster.kind != TWIN:
-        return cluster
-    return cluster.model_copy(update={"twin": cluster.twin.model_copy(update={"provider": provider, "mode": "fast"})})
+def _from(provider: Provider, cluster: ClusterSpec, **changes: str) -> ClusterSpec:
+    """A twin whose nodes come from there."""
+    return cluster.model_copy(update={"twin": cluster.twin.model_copy(update={"provider": provider, **changes})})
 
 
 def able(

@@ -80,11 +80,12 @@ class RayModel:
     def start(self, instance: str, node_type: str, resources: Resources, *, delay_s: float = 0.0) -> None:
         """Ray is started on an instance, and joins a little later, once the instance has moved for so long."""
         self._crashed.discard(instance)
-        self._starting[instance] = Motion()
-        self._later(self._join(instance, node_type, resources, delay_s))
+        starting = self._starting[instance] = Motion()
+        self._later(self._join(instance, node_type, resources, starting, delay_s))
 
-    async def _join(self, instance: str, node_type: str, resources: Resources, delay_s: float) -> None:
-        starting = self._starting[instance]
+    async def _join(
+        self, instance: str, node_type: str, resources: Resources, starting: Motion, delay_s: float
+    ) -> None:
         join_s = self.latencies.join.draw(self.stream(f"join/{instance}"))
         started = await starting.move(delay_s) and await self.crowd.takes(join_s, starting.move)
         if started and await self.gcs.moving() and await starting.moving():

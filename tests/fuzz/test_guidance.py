@@ -29,7 +29,7 @@ from chaos.fuzz.moments import Moment, faults_felt, moments_of
 from chaos.fuzz.outcome import Outcome
 from chaos.fuzz.runner import TwinRunner
 from chaos.fuzz.tally import Tally
-from chaos.fuzz.trial import Wish
+from chaos.fuzz.trial import Wish, world
 from chaos.fuzz.worker import Numbers, Worker
 from chaos.history import History
 from chaos.schedule import Schedule
@@ -55,7 +55,7 @@ def history(schedule: Schedule) -> History:
     events: list[tuple[float, Event]] = [
         (10.0, WorkloadStarted(workload="task_bursts", rows_total=1)),
         (10.0, DemandChanged(bundles=(Demand(shape={"CPU": 1.0}, count=1),))),
-        (12.0, AutoscalerLogged(about="instance", text=f"Update instance QUEUED->REQUESTED {ROW}")),
+        (12.003, AutoscalerLogged(about="instance", text=f"Update instance QUEUED->REQUESTED {ROW}")),
         (30.0, DemandChanged(bundles=())),
         (40.0, WorkloadFinished(outcome="ok")),
         (41.0, AutoscalerLogged(about="instance", text=f"Update instance RAY_RUNNING->RAY_STOPPED {ROW}")),
@@ -75,7 +75,7 @@ def history(schedule: Schedule) -> History:
 def test_moments_are_those_under_load() -> None:
     schedule = Schedule.from_data([{"fault": "kill_node", "target": "random", "at_s": 1.5}], faults.ALL)
     made = history(schedule)
-    assert moments_of(made) == (Moment(0.0, "demand"), Moment(2.0, "REQUESTED"), Moment(20.0, "no demand"))
+    assert moments_of(made) == (Moment(0.0, "demand"), Moment(2.003, "REQUESTED"), Moment(20.0, "no demand"))
     assert faults_felt(made) == 1
 
 
@@ -123,7 +123,7 @@ def test_what_acts_on_calls_to_the_cloud_is_in_force_when_there_is_one() -> None
     for each in found:
         assert each.at_s is not None
         assert each.duration_s is not None
-        assert each.at_s <= 2.0 < each.at_s + each.duration_s
+        assert each.at_s <= 2.003 < each.at_s + each.duration_s
 
 
 def test_what_is_felt_at_any_time_is_placed_at_any_time() -> None:
@@ -184,6 +184,14 @@ def test_guided_worlds_last_longer_and_only_on_the_twin() -> None:
     assert settled(Ask(), KNOWN)[0].world_runs == 16
     with pytest.raises(InvalidSpec, match="--search guided: on local no run repeats"):
         settled(Ask(search="guided", cluster="local"), KNOWN)
+
+
+def test_modes_are_of_the_twin() -> None:
+    wish, _, _ = settled(Ask(mode="exact"), KNOWN)
+    assert world(wish, 1, KNOWN).spec.cluster.twin.mode == "exact"
+    assert world(settled(Ask(), KNOWN)[0], 1, KNOWN).spec.cluster.twin.mode == "fast"
+    with pytest.raises(InvalidSpec, match="--mode exact: local has no modes"):
+        settled(Ask(mode="exact", cluster="local"), KNOWN)
 
 
 def test_only_runs_that_were_drawn_at_random_are_a_sample() -> None:

@@ -43,6 +43,19 @@ def believed(model: RayModel) -> list[str]:
     return [node.instance for node in model.nodes()]
 
 
+def test_a_node_that_is_ended_as_soon_as_it_was_started_and_is_started_again_joins_once() -> None:
+    async def scene(model: RayModel) -> None:
+        model.start("i-2", "gpu", GPU)
+        model.end("i-2", politely=False)
+        model.start("i-2", "gpu", GPU, delay_s=4.0)
+        await asyncio.sleep(JOIN_S + 3.9)
+        assert believed(model) == ["head", "i-1"]
+        await asyncio.sleep(1.0)
+        assert believed(model) == ["head", "i-1", "i-2"]
+
+    play(scene)
+
+
 def test_a_node_joins_some_time_after_it_was_started() -> None:
     async def scene(model: RayModel) -> None:
         model.start("i-2", "gpu", GPU, delay_s=4.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import sys
 
@@ -106,6 +107,32 @@ def test_whoever_waits_may_give_up_and_the_code_ends_where_it_stands() -> None:
 
     run_in_virtual_time(main)
     assert ended == ["ended"]
+
+
+def test_code_that_never_ends_is_told_of() -> None:
+    def clings() -> None:
+        with contextlib.suppress(BaseException):
+            waited_for(lambda: asyncio.sleep(100.0))
+        clings()
+
+    async def main() -> None:
+        running = asyncio.create_task(run_in_turns(clings))
+        await asyncio.sleep(1.0)
+        running.cancel()
+        await running
+
+    with pytest.raises(RuntimeError, match="has not ended, though it was told to 100 times"):
+        run_in_virtual_time(main)
+
+
+@pytest.mark.parametrize("value", [None, (), (1,), (1, 2), [1]])
+def test_what_it_returns_comes_through(value: object) -> None:
+    assert run_in_virtual_time(lambda: run_in_turns(lambda: value)) == value
+
+
+def test_nothing_is_awaited_for_code_that_does_not_run_in_turns() -> None:
+    with pytest.raises(AssertionError, match="code that runs in turns"):
+        waited_for(lambda: asyncio.sleep(1.0))
 
 
 @pytest.mark.parametrize("code", ["at_work", "on_its_way_out", "waiting", "waiting_on_its_way_out"])

@@ -8,10 +8,12 @@ import math
 from typing import Any
 
 from chaos.cluster_spec import ClusterSpec, NodeType
+from chaos.errors import InvalidSpec
 
 NAMESPACE = "default"
 HEAD_GROUP = "headgroup"
 _FLAGS = {"CPU": "num-cpus", "GPU": "num-gpus", "memory": "memory"}
+_UNFIT = frozenset('"\\')
 _CONSERVATIVE = 1.0  # Ray's upscaling speed for this mode; every other mode is as fast as can be
 
 
@@ -68,11 +70,17 @@ def _group(name: str, kind: NodeType, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resources(resources: dict[str, float], container: str) -> dict[str, Any]:
-    """In the parameters of `ray start`, which every release reads; whole numbers, to which Ray rounds up all forms."""
-    amounts = {"CPU": 0, **{name: math.ceil(amount) for name, amount in resources.items()}}
+    """In the parameters of `ray start`, which every release reads.
+
+    Raises:
+        InvalidSpec: a resource has a name that Ray, which takes all backslashes out of them, would read as another.
+    """
+    amounts = {"CPU": 0, **{name: int(amount) for name, amount in resources.items()}}
     parameters = {flag: str(amounts.pop(name)) for name, flag in _FLAGS.items() if name in amounts}
+    if unfit := [name for name in amounts if _UNFIT.intersection(name)]:
+        raise InvalidSpec(f"resource {unfit[0]!r}: on KubeRay its name may have no quote and no backslash")
     if amounts:
-        parameters["resources"] = json.dumps(json.dumps(amounts))
+        parameters["resources"] = json.dumps(json.dumps(amounts, ensure_ascii=False), ensure_ascii=False)
     return {"rayStartParams": parameters, "template": {"spec": {"containers": [{"name": container}]}}}
 
 

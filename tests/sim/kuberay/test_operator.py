@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from ray.autoscaler._private.kuberay import autoscaling_config
 
 from chaos.cloud.answers import ApiError
 from chaos.cluster_spec import ClusterSpec
+from chaos.errors import InvalidSpec
 from chaos.events import NodeLaunchFailed, NodeLaunching, NodeTerminated, NodeTerminating
 from chaos.harm import (
     CapacityLimit,
@@ -20,6 +22,7 @@ from chaos.harm import (
     TerminationFault,
 )
 from chaos.sim.kuberay.operator import WATCH_S, Unhealthy
+from chaos.sim.kuberay.resource import ray_cluster
 from chaos.sim.latency import Latencies, LogNormal
 from tests.sim.kuberay.scene import SPEC, Scene, play
 
@@ -307,6 +310,20 @@ def test_a_group_that_is_removed_leaves_its_pods() -> None:
         assert await scene.listed() == {"i-00001": "Running"}
 
     play(act)
+
+
+@pytest.mark.parametrize("name", ["gr\u00fcn", "a b", "it's"])
+def test_a_resource_has_the_name_that_it_was_given(name: str) -> None:
+    group = ray_cluster("ray", ClusterSpec.model_validate({"head_resources": {"CPU": 1, name: 3}}))["spec"][
+        "headGroupSpec"
+    ]
+    assert autoscaling_config._get_ray_resources_from_group_spec(group, is_head=True) == {"CPU": 1, name: 3}
+
+
+@pytest.mark.parametrize("name", ['so "called"', "back\\slash"])
+def test_a_resource_whose_name_ray_would_read_as_another_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSpec, match="on KubeRay its name may have no quote and no backslash"):
+        ray_cluster("ray", ClusterSpec.model_validate({"head_resources": {"CPU": 1, name: 3}}))
 
 
 def test_the_cluster_that_is_specified_is_the_resources() -> None:
