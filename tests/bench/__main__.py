@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import functools
 import json
 import os
 import random
@@ -18,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -66,7 +66,7 @@ def spec(kind: str, text: str) -> RunSpec:
     return parse(text, KNOWN, overrides=[f"cluster.kind={kind}"])
 
 
-async def start_ratio(kind: str) -> None:
+async def start_ratio(kind: str, _: Path) -> None:
     """Cluster start, against the same nodes started bare; in turn, the median of the ratios."""
     wanted = spec(kind, f"cluster: {{node_types: {{gpu: {{resources: {{CPU: 2, GPU: 1}}, min_workers: {WORKERS}}}}}}}")
     ratios, ours, theirs = [], [], []
@@ -341,35 +341,46 @@ def _rounded(values: list[float]) -> list[float]:
     return [round(value, 2) for value in values]
 
 
+LIVE: MappingProxyType[str, Callable[[str, Path], Coroutine[Any, Any, None]]] = MappingProxyType(
+    {
+        "start_ratio": start_ratio,
+        "lateness_p99": lateness,
+        "catalogue": catalogue,
+        "warm": warm_run,
+        "example": warm_example,
+        "watching_cost": watching_cost,
+    }
+)
+# Of no cluster: how fast schedules are drawn, and how well failures are shrunk.
+APART: MappingProxyType[str, Callable[[], None]] = MappingProxyType(
+    {"generation": generation, "shrink": shrink_quality}
+)
+
+
 def main() -> None:
     """Measures what was asked for."""
+    names = [*twin.PARTS, *APART, *LIVE]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--cluster", action="append", choices=KINDS, help="default: all")
-    parser.add_argument("--only", action="append", help="part of a number's name")
+    parser.add_argument("--cluster", action="append", choices=KINDS, help="default: all, and what is of no cluster")
+    parser.add_argument(
+        "--only", action="append", metavar="WORD", help=f"part of one or more of: {', '.join(names)}; may be repeated"
+    )
     options = parser.parse_args()
+    wanted = [name for name in names if not options.only or any(word in name for word in options.only)]
+    if not wanted:
+        parser.error(f"--only {' '.join(options.only)}: part of none of {', '.join(names)}")
     with tempfile.TemporaryDirectory(prefix="raychaos-bench-") as directory:
         os.environ.update(RAYCHAOS_HOME=f"{directory}/home", RAY_USAGE_STATS_ENABLED="0")
         store = Path(directory) / "runs"
         if TWIN in (options.cluster or (TWIN,)):
-            for name, measure_twin in twin.PARTS.items():
-                if not options.only or any(word in name for word in options.only):
-                    measure_twin(store)
-        if not options.only or "generation" in options.only:
-            generation()
-        if not options.cluster and (not options.only or any(word in "shrink" for word in options.only)):
-            shrink_quality()
+            for name in [name for name in twin.PARTS if name in wanted]:
+                twin.PARTS[name](store)
+        if not options.cluster:
+            for name in [name for name in APART if name in wanted]:
+                APART[name]()
         for kind in [kind for kind in options.cluster or CLUSTERS if kind != TWIN]:
-            parts: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
-                "start_ratio": functools.partial(start_ratio, kind),
-                "lateness_p99": functools.partial(lateness, kind, store),
-                "catalogue": functools.partial(catalogue, kind, store),
-                "warm": functools.partial(warm_run, kind, store),
-                "example": functools.partial(warm_example, kind, store),
-                "watching_cost": functools.partial(watching_cost, kind, store),
-            }
-            for name, measure in parts.items():
-                if not options.only or any(word in name for word in options.only):
-                    asyncio.run(measure())
+            for name in [name for name in LIVE if name in wanted]:
+                asyncio.run(LIVE[name](kind, store))
 
 
 if __name__ == "__main__":

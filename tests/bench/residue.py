@@ -44,7 +44,13 @@ KILLED_WITHIN_S = 1.2
 READY_LIMIT_S = 20.0
 WORKERS_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 15.0
+# An autoscaler that soon gives up what it takes for launches that never come: after many faults there would be no room
+# for workers until its timeouts of ten minutes pass (docs/track-record.md, 12 and 25).
 SPEC = ClusterSpec(
+    ray_environment={
+        "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": "15",
+        "RAY_AUTOSCALER_RECONCILE_REQUEST_STATUS_TIMEOUT_S": "15",
+    },
     node_types={"gpu": NodeType(resources={"CPU": 2.0, "GPU": 1.0}, min_workers=2, max_workers=3, disk_limit_mb=64)},
     max_workers=3,
 )
