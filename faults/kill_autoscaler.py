@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from chaos.cluster import EndsProcesses, SignalsProcesses, UndoesEffects
+from chaos.drawn import Drawn
 from chaos.errors import InjectionError
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import EndedProcess
@@ -20,7 +21,8 @@ class KillAutoscaler(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 
-    restart: bool = True
+    # What waits for nodes once the autoscaler is gone for good waits for ever: that may be asked for, and is not drawn.
+    restart: Annotated[bool, Drawn(among=(True,))] = True
 
     async def measure_before(self, site: Site) -> Readings:
         """How many monitors the head has."""
