@@ -157,6 +157,11 @@ class Fault(Value, ABC):
         """Why no cluster of this specification can have it, on what its target selects; empty where one can."""
         return ""
 
+    @property
+    def strands(self) -> str:
+        """Why a job may wait for ever though nothing that it cannot do without has ended; empty where it need not."""
+        return ""
+
     async def prepare(self, cluster: Cluster) -> None:
         """Has made ready, before the load begins, what takes long and harms nothing; what fails here is done later.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from chaos.cluster import EndsProcesses, SignalsProcesses, UndoesEffects
-from chaos.drawn import Drawn
 from chaos.errors import InjectionError
 from chaos.fault import ActsOn, Effect, Fault, Readings, Site
 from chaos.harm import EndedProcess
@@ -21,8 +20,12 @@ class KillAutoscaler(Fault):
     lasts: ClassVar[bool] = True
     effect_within_s: ClassVar[float] = 10.0
 
-    # What waits for nodes once the autoscaler is gone for good waits for ever: that may be asked for, and is not drawn.
-    restart: Annotated[bool, Drawn(among=(True,))] = True
+    restart: bool = True
+
+    @property
+    def strands(self) -> str:
+        """Without a restart."""
+        return "" if self.restart else "what waits for nodes waits for ever without an autoscaler"
 
     async def measure_before(self, site: Site) -> Readings:
         """How many monitors the head has."""

@@ -72,6 +72,8 @@ class Scope:
             return "not every kind of cluster lets its head be hit: say which it is"
         if self.survivable and (ended := fatal(fault, selected)):
             return f"no job survives it: it ends the {' and the '.join(sorted(ended))}"
+        if self.survivable and fault.strands:
+            return fault.strands
         probe = Injection(fault=fault, target=target, at_s=0.0, duration_s=1.0 if fault.lasts else None)
         return self.blast_radius.impossible(probe, worker_limit=cluster.worker_limit)
 
@@ -112,7 +114,7 @@ class Kind:
             return self.simplest, pick(dice, self.targets)
         drawn = {name: pick(dice, options) for name, options in self.fields.items()}
         fault = self.kind.model_validate(self.kind.agreed(drawn))
-        if self.kind.impossible is not Fault.impossible:
+        if self.kind.impossible is not Fault.impossible or fault.strands:
             targets, _ = _targets(fault, self.scope)
             return (fault, pick(dice, targets)) if targets else (self.simplest, pick(dice, self.targets))
         return fault, pick(dice, self.targets)

@@ -10,7 +10,6 @@ from pydantic import Field
 from chaos.drawn import Drawn
 from chaos.strategies.fields import Surroundings, options_of
 from chaos.value import Value
-from faults import KillAutoscaler
 
 
 class Bounded(Value):
@@ -42,8 +41,3 @@ def test_whole_numbers_reach_their_bounds_and_no_further() -> None:
     assert OPTIONS["between"] == (2, 3)
     assert OPTIONS["above"][0] == 3
     assert (OPTIONS["narrowed"][0], OPTIONS["narrowed"][-1]) == (2.0, 3.0)
-
-
-def test_an_autoscaler_that_is_gone_for_good_is_not_drawn() -> None:
-    assert options_of(KillAutoscaler, Surroundings(node_types=("gpu",), horizon_s=20.0)) == {"restart": (True,)}
-    assert not KillAutoscaler.model_validate({"restart": False}).restart

@@ -118,6 +118,13 @@ def test_every_fault_is_drawn_with_more_than_one_value_of_each_field(name: str) 
         assert len({repr(getattr(fault, field)) for fault in found}) > 1, field
 
 
+@pytest.mark.parametrize("survivable", [True, False])
+def test_an_autoscaler_that_is_gone_for_good_is_drawn_only_where_the_job_need_not_survive(survivable: bool) -> None:
+    plan = strategies.plan(cluster=ABLE, faults=[faults.KillAutoscaler], survivable=survivable, min_injections=1)
+    found = {injection.fault.strands for schedule in drawn(plan, 150) for injection in schedule.injections}
+    assert found == ({""} if survivable else {"", "what waits for nodes waits for ever without an autoscaler"})
+
+
 def test_all_kinds_of_trigger_and_overlaps_come() -> None:
     seen: Counter[str] = Counter()
     for schedule in drawn(strategies.plan(faults=faults.ALL, cluster=ClusterSpec(kind="sim"))):
