@@ -36,6 +36,7 @@ BUDGET_S = 600.0
 # What one run takes at least; on real clusters with the start of a cluster and a fault-free run.
 _LEAST_S: Mapping[str, float] = {"sim": 5.0, "local": 60.0, "compose": 120.0}
 _SHOW_EVERY_S = 5.0
+_MOST_REASONS = 5
 _LIVE_WORKERS = 3
 _LIVE_INJECTIONS = 4
 _LIVE_HORIZON_S = 20.0
@@ -236,6 +237,15 @@ def _line(state: State) -> str:
     )
 
 
+def _counted(what: str, reasons: Mapping[str, int]) -> list[str]:
+    """The reasons that were given most often, and how many others there were."""
+    found = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    lines = [f"{what}, {count} times: {why}" for why, count in found[:_MOST_REASONS]]
+    if others := found[_MOST_REASONS:]:
+        lines.append(f"{what}, {sum(count for _, count in others)} times: for {len(others)} other reasons")
+    return lines
+
+
 def summary(state: State, wish: Wish) -> str:
     """What a campaign found, for people."""
     tally = state.tally
@@ -252,9 +262,9 @@ def summary(state: State, wish: Wish) -> str:
             *([f"  {_confirmed(failure, wish.confirm_on)}"] if wish.confirm_on else []),
         ]
     lines += [""] * bool(tally.failures)
-    lines += [f"inconclusive, {count} times: {why}" for why, count in sorted(tally.unsure_for.items())]
-    lines += [f"could not be made, {count} times: {why}" for why, count in sorted(tally.broken_for.items())]
-    lines += [f"no baseline, {count} times: {why}" for why, count in sorted(tally.worlds_lost.items())]
+    lines += _counted("inconclusive", tally.unsure_for)
+    lines += _counted("could not be made", tally.broken_for)
+    lines += _counted("no baseline", tally.worlds_lost)
     if state.replayed:
         failing = sum(outcome.judgement == "fail" for outcome in state.replayed)
         lines.append(f"corpus: {failing} of {len(state.replayed)} entries still fail")

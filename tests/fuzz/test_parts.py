@@ -136,6 +136,19 @@ def test_all_that_could_not_be_made_is_counted() -> None:
     assert (tally.runs, tally.failures[LEAK].confirmation.tried) == (1, 1)
 
 
+def test_a_summary_tells_the_reasons_that_came_most_often() -> None:
+    tally = Tally()
+    for number, why in enumerate(["b", "a", "c", "c", "d", "e", "f", "g", "g", "g"]):
+        tally.take(Outcome(number=number, judgement="inconclusive", summary=why), after_s=1.0)
+    told = [line for line in summary(State(tally=tally), WISH).splitlines() if line.startswith("inconclusive")]
+    assert told == [
+        "inconclusive, 3 times: g",
+        "inconclusive, 2 times: c",
+        *(f"inconclusive, 1 times: {why}" for why in "abd"),
+        "inconclusive, 2 times: for 2 other reasons",
+    ]
+
+
 def test_a_summary_says_what_so_many_runs_prove() -> None:
     state = State()
     for number in range(300):
