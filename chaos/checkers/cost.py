@@ -142,6 +142,12 @@ def explained(facts: Facts, *, scaling: bool = False) -> tuple[Explained, ...]:
     return tuple(sorted(found, key=lambda span: span.from_s))
 
 
+def headless_spans(facts: Facts) -> tuple[Explained, ...]:
+    """Of the intervals that injections explain, those of what hit the head: meanwhile the autoscaler may do nothing."""
+    hit = {event.injection for _, event in facts.history.of(FaultInjected) if _hit_head(facts, event)}
+    return tuple(span for span in explained(facts, scaling=True) if span.injection in hit)
+
+
 def losses(facts: Facts) -> tuple[Loss, ...]:
     """Workers lost before the cluster was stopped, by time; one that came back and is lost again is another loss.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
-from chaos.checkers.cost import explained, faults_cost_s
+from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans
 from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.property import Property
 from chaos.demand import live_workers, needless, wanted
@@ -60,7 +61,8 @@ class NoOvershoot(Property):
     overlap with what it replaces). A node that ended and came back under its name was not asked for again: it counts
     from `overshoot_s` after its return. Instances that the Cloud made without being asked (a duplicated launch) do not
     count here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit. Limits are those of
-    the configuration in force; after an edit those before it are allowed for `overshoot_s`.
+    the configuration in force; after an edit those before it are allowed for `overshoot_s`, in which the time of
+    faults on the head does not count: without a GCS, or while it hangs, the autoscaler can follow no edit.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
     (at most: each shape packed alone). A launch beyond that is surplus until it ends, or demand and workers in use
@@ -109,8 +111,9 @@ class NoOvershoot(Property):
     def _above_limits(
         self, facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
     ) -> Verdict | None:
+        idle = headless_spans(facts)
         for record, sample in samples:
-            most, limits = _limits(facts, record.t_s)
+            most, limits = _limits(facts, record.t_s, idle)
             counted = _counted(sample, record.t_s, instances)
             counts = Counter(one.node_type for one in counted)
             over = next((name for name, limit in limits.items() if counts[name] > limit), None)
@@ -130,9 +133,16 @@ class NoOvershoot(Property):
         return None
 
 
-def _limits(facts: Facts, at_s: float) -> tuple[int, dict[str, int]]:
-    """The most workers allowed at a moment, in all and of each type: those of an edit hold `overshoot_s` after it."""
-    clusters = facts.clusters_since(at_s - facts.bounds.overshoot_s, at_s)
+def _limits(facts: Facts, at_s: float, idle: Sequence[Explained]) -> tuple[int, dict[str, int]]:
+    """The most workers allowed at a moment, in all and of each type: those before an edit hold `overshoot_s` after it.
+
+    Not counted are the intervals in which the autoscaler may be idle.
+    """
+    since_s, before_s = at_s - facts.bounds.overshoot_s, at_s
+    while since_s < before_s:  # what is not counted may make room for more of it
+        before_s = since_s
+        since_s = at_s - facts.bounds.overshoot_s - faults_cost_s(idle, from_s=before_s, to_s=at_s)
+    clusters = facts.clusters_since(since_s, at_s)
     names = {name for cluster in (facts.cluster, *clusters) for name in cluster.node_types}
     types = [cluster.node_types for cluster in clusters]
     of_type = {name: max(kinds[name].max_workers if name in kinds else 0 for kinds in types) for name in names}

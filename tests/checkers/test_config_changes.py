@@ -41,6 +41,17 @@ def test_workers_above_a_lowered_maximum_may_stay_for_a_moment_only() -> None:
     assert judged("no_overshoot", followed).verdict == "pass"
 
 
+def test_a_lowered_maximum_is_not_followed_while_a_fault_is_on_the_head() -> None:
+    def verdict(*more: Timed) -> str:
+        return judged("no_overshoot", Story(more=[*edited(15.0, most=2), *more])).verdict
+
+    assert verdict(*fault("i2", 14.0, victims=("w1",), heal_due_s=60.0)) == "fail"
+    assert verdict(*fault("i2", 14.0, victims=("head",), heal_due_s=17.0)) == "fail"
+    assert verdict(*fault("i2", 14.0, victims=("head",), heal_due_s=60.0)) == "pass"
+    assert verdict(*fault("i2", 24.0, victims=("head",), heal_due_s=60.0)) == "pass"
+    assert verdict(*fault("i2", 27.0, victims=("head",), heal_due_s=60.0)) == "fail"
+
+
 def test_workers_below_a_raised_maximum_are_no_overshoot() -> None:
     six = [*four_workers(), Worker("w5", 12.0, 16.0)]
     assert judged("no_overshoot", Story(workers=six)).verdict == "fail"
