@@ -51,7 +51,9 @@ def ray_cpu_s() -> Iterator[list[float]]:
 def steady(mode: str, *, workers: int, hours: float, batch_s: float = 60.0) -> str:
     """A job that keeps so many workers busy for so long."""
     node = f"{{resources: {{CPU: 2, GPU: 1}}, min_workers: {workers}, max_workers: {workers}}}"
-    limits = f"update_interval_s: {UPDATE_S}, max_workers: {workers}, node_types: {{gpu: {node}}}"
+    # Ray asks its cloud for one node after the other.
+    up = f"start_limit_s: {90 + workers}"
+    limits = f"update_interval_s: {UPDATE_S}, max_workers: {workers}, {up}, node_types: {{gpu: {node}}}"
     batches = workers * round(hours * 3600.0 / batch_s)
     stage = f"{{tasks: {workers}, batches: {batches}}}"
     job = f"{{name: task_bursts, device_ms_per_batch: {batch_s * 1000:g}, stages: [{stage}]}}"
