@@ -39,12 +39,13 @@ _LINE_LIMIT = 4 * 1024 * 1024
 _STORE = "object_store_memory"
 # What Ray makes of a node's resources for the bundles of a placement group; of the node they are none.
 _OF_GROUP = re.compile(r"_group_(?:\d+_)?[0-9a-f]{16,}$")
+# Each begins where a line may: without that, one that does not match is tried from every character on.
 _LOG_LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("instance", re.compile(r"(?:Update|New) instance .*")),
-    ("stuck", re.compile(r".*is stuck in.*")),
-    ("launch_failed", re.compile(r".*(?:Failed to launch|Failed to create|Launch failed).*")),
+    ("stuck", re.compile(r"^.*is stuck in.*", re.MULTILINE)),
+    ("launch_failed", re.compile(r"^.*(?:Failed to launch|Failed to create|Launch failed).*", re.MULTILINE)),
     ("no_state", re.compile(r"No autoscaling state to report.*")),
-    ("error", re.compile(r".*\bERROR\b.*")),
+    ("error", re.compile(r"^.*\bERROR\b.*", re.MULTILINE)),
 )
 LogKind = Literal["instance", "stuck", "launch_failed", "no_state", "error"]
 
