@@ -37,9 +37,10 @@ class Ledger:
         return self._state.instances
 
     def instances_at(self, moment_s: float) -> list[Instance]:
-        """The same as it was at a moment of the past, or as long ago as is known."""
+        """The same as it was at a moment of the past, or as long ago as there was something: at first the head."""
         before = [state for at_s, state in self._past if at_s <= moment_s]
-        return _living(before[-1] if before else self._past[0][1])
+        then = _living(before[-1] if before else self._past[0][1])
+        return then or next((living for _, state in self._past if (living := _living(state))), [])
 
     def running(self) -> list[Instance]:
         """The instances that run, the head first."""

@@ -117,7 +117,7 @@ async def test_a_listing_has_an_age(sky: Sky, clock: VirtualClock) -> None:
 
 async def test_before_the_beginning_there_is_what_was_first(sky: Sky) -> None:
     await sky.cloud.apply("e", StaleListing(age_s=3000.0), lease_s=60.0)
-    assert listed(sky) == []
+    assert listed(sky) == ["head"]
 
 
 async def test_a_state_that_differs_is_told(sky: Sky) -> None:
