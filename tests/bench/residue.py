@@ -44,8 +44,9 @@ KILLED_WITHIN_S = 1.2
 READY_LIMIT_S = 20.0
 WORKERS_LIMIT_S = 60.0
 CLEAN_LIMIT_S = 15.0
-# An autoscaler that soon gives up what it takes for launches that never come: after many faults there would be no room
-# for workers until its timeouts of ten minutes pass (docs/track-record.md, 12 and 25).
+# An autoscaler that soon gives up what it takes for launches that never come. With Ray's timeouts, ten minutes and an
+# hour, a run of 500 kills was once left without any worker for a minute; that it was for findings 12 and 25 of
+# docs/track-record.md is likely, and was not looked into.
 SPEC = ClusterSpec(
     ray_environment={
         "RAY_AUTOSCALER_RECONCILE_ALLOCATE_STATUS_TIMEOUT_S": "15",
