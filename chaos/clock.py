@@ -64,8 +64,8 @@ async def pause(
     """Sleeps between two looks at something. A time source that knows that there is nothing new makes it longer, by
     whole intervals, but not past the first tick after `within_s`.
 
-    `changed`: the look before has changed something. What is looked at is new when `of` returns another object; without
-    `of`, when anything at all has happened.
+    `changed`: the look before has changed something. What is looked at is new when `of` returns another object, or
+    objects of which one is another; without `of`, when anything at all has happened.
     """
     source = _SOURCE.get()
     if source is None:
@@ -89,7 +89,9 @@ class Clock(Protocol):
         """Returns once `duration_s` seconds of this clock have passed."""
         ...
 
-    async def pause(self, interval_s: float, *, within_s: float = math.inf) -> None:
+    async def pause(
+        self, interval_s: float, *, within_s: float = math.inf, of: Callable[[], object] | None = None
+    ) -> None:
         """Sleeps between two looks at something; longer, where it is known that there is nothing new (`pause`)."""
         ...
 
@@ -115,9 +117,11 @@ class RealClock:
         """Waits as the event loop does."""
         await asyncio.sleep(max(0.0, duration_s))
 
-    async def pause(self, interval_s: float, *, within_s: float = math.inf) -> None:
+    async def pause(
+        self, interval_s: float, *, within_s: float = math.inf, of: Callable[[], object] | None = None
+    ) -> None:
         """Sleeps as `pause` does."""
-        await pause(interval_s, within_s=within_s)
+        await pause(interval_s, within_s=within_s, of=of)
 
     def at_monotonic(self, monotonic_s: float) -> float:
         """The run's time of a `time.monotonic()` reading of any process on this machine."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import importlib.metadata
 import json
 import platform
@@ -382,11 +383,16 @@ def recorded(run: str, store: Path) -> Results:
 
 def versions() -> dict[str, str]:
     """Versions of what matters for a result."""
+    return dict(_versions())
+
+
+@functools.cache
+def _versions() -> tuple[tuple[str, str], ...]:
     found = {"raychaos": __version__, "python": platform.python_version(), "kernel": platform.release()}
     for package in ("ray", "torch", "hypothesis"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-    return found
+    return tuple(found.items())
 
 
 # -- clusters -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, runtime_checkable
 
@@ -55,6 +56,16 @@ class PlaysWorkloads(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsOfOperations(Protocol):
+    """A program that knows when it has logged an operation."""
+
+    @property
+    def latest(self) -> object:
+        """Another object after each operation."""
+        ...
+
+
 class Job:
     """One workload on one cluster, from the driver's start to its end.
 
@@ -70,6 +81,8 @@ class Job:
         self._log_path = log
         self.data, self._data_on_nodes = cluster.data_directory(run_id)
         self._process: Process | None = None
+        # Where nobody tells of operations there may always be new ones.
+        self._latest: Callable[[], object] = object
         self._logged = 0
         self._tail: list[str] = []
         self._operations = _Operations(self.data / "ops", recorder)
@@ -125,7 +138,9 @@ class Job:
 
     async def _attempt(self) -> int:
         """Runs the driver once; its exit status."""
-        self._process = await self._start(self._workload.driver_module, (), part="driver")
+        process = self._process = await self._start(self._workload.driver_module, (), part="driver")
+        if isinstance(process, TellsOfOperations):
+            self._latest = lambda: process.latest
         if self.finished is not None:  # it was to end while it started
             await self._process.stop()
         with self._log_path.open("a", encoding="utf-8") as log:
@@ -193,7 +208,7 @@ class Job:
             always = self._clock.now_s() - last_s >= PROGRESS_EVERY_S
             if self._progress(always=always):
                 last_s = self._clock.now_s()
-            await self._clock.pause(POLL_S)
+            await self._clock.pause(POLL_S, of=lambda: self._latest())
 
     def _progress(self, *, always: bool) -> bool:
         grown = self._operations.read()
@@ -211,7 +226,7 @@ class _Operations:
     def __init__(self, directory: Path, recorder: Recorder) -> None:
         self._directory = directory
         self._recorder = recorder
-        self._positions: dict[Path, int] = {}
+        self._positions: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._place = 0
         self._began: dict[str, float] = {}
@@ -239,17 +254,17 @@ class _Operations:
             self._take(line)
         return len(self._done) > before
 
-    def _grown(self) -> list[Path]:
+    def _grown(self) -> list[str]:
         """The logs that hold more than was read of them."""
         try:
             with os.scandir(self._directory) as entries:
-                logs = [(Path(entry.path), entry.stat()) for entry in entries if entry.name.endswith(".jsonl")]
+                logs = [(entry.path, entry.stat()) for entry in entries if entry.name.endswith(".jsonl")]
         except FileNotFoundError:  # nothing has been logged yet
             return []
         return sorted(path for path, status in logs if status.st_size > self._positions.get(path, 0))
 
-    def _new_lines(self, path: Path) -> list[dict[str, Any]]:
-        with path.open("rb") as file:
+    def _new_lines(self, path: str) -> list[dict[str, Any]]:
+        with Path(path).open("rb") as file:
             file.seek(self._positions.get(path, 0))
             whole, _, _ = file.read().rpartition(b"\n")
         if not whole:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -226,7 +226,8 @@ def _surplus_launches(
     ]
     found = []
     for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
-        begin = bisect_left(times, one.from_s - facts.bounds.overshoot_s)
+        # What was there as the time begun tells the sample before, where nothing has changed since it.
+        begin = max(0, bisect_right(times, one.from_s - facts.bounds.overshoot_s) - 1)
         end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)
         if begin == end:
             continue

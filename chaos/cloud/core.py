@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Literal
 
 import structlog
@@ -40,8 +40,10 @@ class Cloud:
         configuration: ConfigurationFile,
         end_processes: EndProcesses = end_all,
         placed: Placed | None = None,
+        rpc_faults: Callable[[str], dict[str, dict[str, str]]] = carried,
     ) -> None:
         self._driver = driver
+        self._carried = rpc_faults
         self._mark = config.mark
         self.ledger = Ledger(state)
         self.journal = journal
@@ -202,7 +204,7 @@ class Cloud:
     async def harm_seen(self) -> tuple[str, ...]:
         """What still shows of harm, and of what should have ended, whatever we believe to be in force."""
         seen = await self._driver.harm_seen(self.ledger.instances)
-        faulty = await asyncio.to_thread(carried, self._mark)
+        faulty = await asyncio.to_thread(self._carried, self._mark)
         own = self.spec.ray_environment.items()
         still = [item.node for item in self.ledger.running() if faulty.get(item.instance, {}).items() - own]
         return (*seen, *(f"{node}: started with RPC faults" for node in still))

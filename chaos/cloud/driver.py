@@ -216,6 +216,15 @@ class NodeDriver(Protocol):
 
 
 @runtime_checkable
+class TellsOfChanges(Protocol):
+    """A driver that knows when other nodes may be gone."""
+
+    def changes(self) -> tuple[object, ...]:
+        """Objects of which one is another after each change of what `gone` says."""
+        ...
+
+
+@runtime_checkable
 class NetworkDriver(Protocol):
     """Nodes have networks of their own, whose paths can be measured."""
 

@@ -11,7 +11,7 @@ import structlog
 
 from chaos.clock import monotonic_s, pause
 from chaos.cloud.answers import ApiError, Deviations
-from chaos.cloud.driver import NodeDriver, NodeLaunch
+from chaos.cloud.driver import NodeDriver, NodeLaunch, TellsOfChanges
 from chaos.cloud.harming import POLL_S, Harming
 from chaos.cloud.instances import ActiveEffect, Fate, Instance
 from chaos.cloud.journal import Journal
@@ -57,6 +57,8 @@ class Launching:
         self._harming = harming
         self._journal = journal
         self._deviations = deviations
+        # Of what does not tell there may always be more that has ended.
+        self._changes = driver.changes if isinstance(driver, TellsOfChanges) else lambda: (object(),)
         self._faults = LaunchFaults(ledger)
         self._launch_for = launch_for
         self._spawn = spawn
@@ -201,8 +203,10 @@ class Launching:
 
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
+        failed = False
         while True:
-            await pause(POLL_S)
+            await pause(POLL_S, of=None if failed else lambda: (self._ledger.state(), *self._changes()))
+            failed = False
             try:
                 for instance_id in sorted(await self._driver.gone(self._ledger.running())):
                     instance = self._ledger.find(instance_id)
@@ -210,6 +214,7 @@ class Launching:
                         await self._driver.stop(instance, limit_s=0.0)
                         self._retire(instance_id, cause="exited")
             except (ChaosError, OSError) as error:
+                failed = True
                 self._log.error("looking for ended nodes failed; looking again", error=repr(error))
 
     def _held(self) -> dict[str, object]:

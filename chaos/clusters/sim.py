@@ -36,7 +36,7 @@ from chaos.history import Recorder
 from chaos.sim.autoscaler import ClusterConfig
 from chaos.sim.books import Configuration, Events, State
 from chaos.sim.driver import ModelDriver, launch_for
-from chaos.sim.fast import FastConfig
+from chaos.sim.fast import fast_config
 from chaos.sim.jobs import drive, verify
 from chaos.sim.latency import Latencies
 from chaos.sim.loop import VirtualLoop
@@ -79,6 +79,7 @@ class SimCluster:
             configuration=self._configuration,
             end_processes=driver.kill_processes,
             placed=self._placed,
+            rpc_faults=lambda _: {},
         )
         self._api = CloudApi(self._cloud)
         views = Views(self._model, self._cloud.effects, self._cloud.deviations, session=name)
@@ -104,8 +105,8 @@ class SimCluster:
             self._api, self._configuration.read, motion, name=self.name, make=self._make_config
         )
 
-    def _make_config(self, configured: dict[str, Any], environment: Mapping[str, str]) -> AutoscalingConfig:
-        return (FastConfig if self._fast else ClusterConfig)(configured, environment)
+    def _make_config(self, text: str, environment: Mapping[str, str]) -> AutoscalingConfig:
+        return fast_config(text, tuple(environment.items())) if self._fast else ClusterConfig(text, environment)
 
     def _edited(self, spec: ClusterSpec) -> None:
         """The configuration says this now; a file is read by whoever wants to know."""
@@ -135,7 +136,6 @@ class SimCluster:
         """
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
-        loop.pauses.patient = self._fast
         await self._cloud.start_head()
         await self._cloud.resume()
         self._observer.open()
@@ -402,10 +402,11 @@ class _ModelObserver(Observer):
             # A run's load begins at one of the first samples: those are never left out.
             begun = self._recorder is not None and self._recorder.clock.now_s() > _SETTLED_AFTER_S
             seen, now_s = self._glance(patient=self._patient and begun), monotonic_s()
-            if seen != last or now_s - last_s >= (_SAMPLE_WITHIN_S if self._patient and begun else RECORD_AT_LEAST_S):
+            at_least_s = _SAMPLE_WITHIN_S if self._patient and begun else RECORD_AT_LEAST_S
+            if seen != last or now_s - last_s >= at_least_s:
                 last, last_s = seen, now_s
                 await self._take({"monotonic_s": now_s, **self._read()})
-            within_s = max(0.0, last_s + _SAMPLE_WITHIN_S - now_s) if begun else 0.0
+            within_s = max(0.0, last_s + at_least_s - now_s) if begun else 0.0
             await pause(SAMPLE_INTERVAL_S + self._late_s(), within_s=within_s)
 
     async def detach(self) -> None:
@@ -426,6 +427,5 @@ class _ModelObserver(Observer):
             every_s = RECORD_AT_LEAST_S
             while True:
                 await asyncio.sleep(every_s)
-                if self._patient:  # the machine of the model has nothing to tell
-                    every_s = min(2 * every_s, _SAMPLE_WITHIN_S)
+                every_s = min(2 * every_s, _SAMPLE_WITHIN_S)  # the machine of the model has nothing to tell
                 recorder.append(HostSampled(cpu_busy=0.0, memory_free_mb=_MEMORY_FREE_MB, disk_free_mb=_DISK_FREE_MB))

@@ -43,6 +43,8 @@ Of a node that does not answer it says that later; None then means that the node
 _NS = 1_000_000_000
 _LOGGERS = ("ray.autoscaler.v2", "ray.autoscaler._private.kuberay")
 LIMIT_PREFIX = "RAY_AUTOSCALER_RECONCILE_"
+# As Ray reads it; in C, where PyYAML was built with it.
+_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Autoscaler:
@@ -142,26 +144,21 @@ class Autoscaler:
                 setattr(module, name, theirs)
 
 
-MakesConfig = Callable[[dict[str, Any], Mapping[str, str]], AutoscalingConfig]
-"""Makes Ray's configuration of what is configured, and of variables of the head's."""
-
-
-def config_of(text: str, environment: Mapping[str, str], *, make: MakesConfig) -> AutoscalingConfig:
-    """The autoscaler's configuration, from YAML as the real one reads it, and from variables of the head's."""
-    warnings = logging.getLogger("ray.autoscaler._private.util")
-    before = warnings.level
-    warnings.setLevel(logging.ERROR)  # it warns of fields that it has put there itself
-    try:
-        return make(yaml.safe_load(text), environment)
-    finally:
-        warnings.setLevel(before)
+MakesConfig = Callable[[str, Mapping[str, str]], AutoscalingConfig]
+"""Makes Ray's configuration of YAML as the real autoscaler reads it, and of variables of the head's."""
 
 
 class ClusterConfig(AutoscalingConfig):  # type: ignore[misc]
     """Ray reads its limits from the environment once, when it is imported; each cluster of the twin has its own."""
 
-    def __init__(self, configs: dict[str, Any], environment: Mapping[str, str]) -> None:
-        super().__init__(configs, skip_content_hash=True)
+    def __init__(self, text: str, environment: Mapping[str, str]) -> None:
+        warnings = logging.getLogger("ray.autoscaler._private.util")
+        before = warnings.level
+        warnings.setLevel(logging.ERROR)  # it warns of fields that it has put there itself
+        try:
+            super().__init__(yaml.load(text, Loader=_LOADER), skip_content_hash=True)
+        finally:
+            warnings.setLevel(before)
         usual = InstanceReconcileConfig()
         given = {
             name: int(environment[variable])

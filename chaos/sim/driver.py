@@ -31,6 +31,7 @@ class ModelDriver:
         self._model = model
         self._spec = spec
         self._running: dict[str, str] = {}
+        self._changed = object()
         self._started = 0
         self._told: set[str] = set()
         self._kept_up: dict[str, Instance] = {}
@@ -49,7 +50,7 @@ class ModelDriver:
         await self._model.takes(self._model.latencies.launch, f"launch/{instance.instance}")
         self._started += 1
         handle = f"h{self._started}"
-        self._running[handle] = instance.instance
+        self._run(handle, instance.instance)
         if launch.argv[-1] == RAY:
             assert instance.shape is not None
             resources = dict(instance.shape.resources)
@@ -58,13 +59,13 @@ class ModelDriver:
 
     async def adopt_head(self) -> Instance | None:
         """The head, which the model has from the beginning."""
-        self._running[HEAD] = HEAD
+        self._run(HEAD, HEAD)
         self._model.start_head(self._spec.head_resources)
         return Instance(instance=HEAD, node=HEAD, node_type=HEAD, state="running", handle=HEAD, address="10.0.0.0")
 
     async def restart_head(self, head: Instance, launch: NodeLaunch) -> Instance:  # noqa: ARG002
         """The head's machine runs again; Ray on it answers later, and its monitor knows nothing."""
-        self._running[HEAD] = HEAD
+        self._run(HEAD, HEAD)
         self._ended = None
         self._model.return_head(self._spec.head_resources, answers=self._monitor_anew)
         return head
@@ -140,6 +141,10 @@ class ModelDriver:
         """
         return {item.instance for item in instances if item.handle not in self._running or self._left(item)}
 
+    def changes(self) -> tuple[object, ...]:
+        """What runs, who was told to end, and what lives of Ray."""
+        return self._changed, self._model.lives
+
     def _left(self, item: Instance) -> bool:
         told = item.handle in self._told and not self._model.runs(item.instance)
         return told or self._model.crashed(item.instance)
@@ -168,6 +173,7 @@ class ModelDriver:
         for harm in harms:
             if isinstance(harm, EndingNode) and instance.handle not in self._told:
                 self._told.add(instance.handle)
+                self._changed = object()
                 if harm.told_by == "sigterm":
                     self._model.end(instance.instance, politely=True)
                 else:
@@ -201,9 +207,14 @@ class ModelDriver:
         self._running.clear()
         self._model.close()
 
+    def _run(self, handle: str, instance: str) -> None:
+        self._running[handle] = instance
+        self._changed = object()
+
     def _end(self, instance: Instance, *, politely: bool) -> None:
         for handle in [handle for handle, running in self._running.items() if running == instance.instance]:
             del self._running[handle]
             self._told.discard(handle)
+            self._changed = object()
         self.programs.kill(instance.instance)
         self._model.end(instance.instance, politely=politely)

@@ -1,6 +1,7 @@
 """Ray's autoscaler with short cuts: the same decisions, sooner.
 
-What is cut short: node types and rows are read without being copied each time; rows of instances that ended are
+What is cut short: configurations and classes are made once; node types and rows are read without being copied each
+time, and what Ray copies deeply is copied with less ado; rows of instances that ended are
 dropped, which Ray never does; and an update whose inputs equal those of one that changed nothing is left out, as long
 as no time limit of the autoscaler's can have passed. Short cuts are for a cluster that no harm is being done to: while
 any is in force, every update is carried out.
@@ -8,10 +9,16 @@ any is in force, every update is carried out.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
+from enum import Enum
+from types import SimpleNamespace
 from typing import Any
 
+from ray.autoscaler.v2 import scheduler
 from ray.autoscaler.v2.instance_manager import node_provider
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, NodeTypeConfig
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
@@ -27,6 +34,7 @@ DROPPED_AFTER_S = 60.0
 """For how long the row of an instance that has ended, and that nobody shows any more, is kept."""
 _MS = 1000.0
 _NS = 1_000_000_000
+_ATOMS = frozenset({bool, int, float, str, bytes, type(None)})
 _ENDED = (Instance.TERMINATED, Instance.ALLOCATION_FAILED)
 _AT_REST = (Instance.RAY_RUNNING, *_ENDED)
 """What an instance may stay in without limit: nothing follows from the time it has been so."""
@@ -35,8 +43,8 @@ _AT_REST = (Instance.RAY_RUNNING, *_ENDED)
 class FastConfig(ClusterConfig):
     """The configuration, with its node types made once."""
 
-    def __init__(self, configs: dict[str, Any], environment: Mapping[str, str]) -> None:
-        super().__init__(configs, environment)
+    def __init__(self, text: str, environment: Mapping[str, str]) -> None:
+        super().__init__(text, environment)
         self._types: dict[str, NodeTypeConfig] | None = None
 
     def get_node_type_configs(self) -> dict[str, NodeTypeConfig]:
@@ -49,6 +57,12 @@ class FastConfig(ClusterConfig):
         """Every time after which an idle node may be ended."""
         own = (kind.idle_timeout_s for kind in self.get_node_type_configs().values())
         return frozenset(limit for limit in (self.get_idle_timeout_s(), *own) if limit is not None)
+
+
+@functools.lru_cache(maxsize=64)
+def fast_config(text: str, environment: tuple[tuple[str, str], ...]) -> FastConfig:
+    """The configuration, made once for all twins that have it: nobody changes it, and Ray validates it at length."""
+    return FastConfig(text, dict(environment))
 
 
 class _Table(InMemoryStorage):  # type: ignore[misc]
@@ -97,6 +111,10 @@ class FastAutoscaler(Autoscaler):
         settled: Callable[[], bool],
     ) -> None:
         super().__init__(provider, drain, name=name)
+        self._replaced += (
+            (scheduler, "copy", SimpleNamespace(copy=copy.copy, deepcopy=_deep_copy)),
+            (scheduler, "dataclass", _dataclass_once),
+        )
         self._interval_s = interval_s
         self._settled = settled
         self._inputs: tuple[object, ...] | None = None
@@ -193,3 +211,35 @@ def _until_idle_s(state: ClusterResourceState, limits_s: frozenset[float]) -> fl
         if 0 < node.idle_duration_ms <= limit_s * _MS
     )
     return max(0.0, min(left, default=math.inf))
+
+
+_made: dict[str, type] = {}
+
+
+def _dataclass_once(kind: type) -> type:
+    """A data class; one that a function of Ray's defines anew each time it is called is made the first time."""
+    if kind.__qualname__ not in _made:
+        _made[kind.__qualname__] = dataclasses.dataclass(kind)
+    return _made[kind.__qualname__]
+
+
+def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
+    """What `copy.deepcopy` returns, sooner for what the scheduler copies: lists and dictionaries of its nodes."""
+    kind = type(value)
+    if kind in _ATOMS or isinstance(value, Enum):
+        return value
+    if memo is None:
+        memo = {}
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind not in (list, dict, scheduler.SchedulingNode):
+        return copy.deepcopy(value, memo)
+    made: Any = object.__new__(kind) if kind is scheduler.SchedulingNode else kind()
+    memo[id(value)] = made
+    if kind is list:
+        made.extend([_deep_copy(item, memo) for item in value])
+    elif kind is dict:
+        made.update({_deep_copy(key, memo): _deep_copy(item, memo) for key, item in value.items()})
+    else:
+        made.__dict__.update({name: _deep_copy(item, memo) for name, item in value.__dict__.items()})
+    return made

@@ -31,6 +31,7 @@ class ModelProcess:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._status = 0
         self._task: asyncio.Task[None] | None = None
+        self.latest = object()
         self.killed = False
 
     def begin(self, task: asyncio.Task[None]) -> None:
@@ -231,6 +232,7 @@ class _Site:
         }
         self._ops.write(json.dumps(line) + "\n")
         self._ops.flush()
+        self._process.latest = object()
 
     def next_op(self) -> str:
         """The id of an operation."""

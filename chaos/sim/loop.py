@@ -22,6 +22,8 @@ T = TypeVar("T")
 # 2026-01-01T00:00:00Z: histories of the same schedule are the same, whenever it is run.
 EPOCH_S = 1_767_225_600.0
 _RESOLUTION_S = 1e-6
+# Only signals come from outside: it is enough to look for them every so many turns, a few milliseconds.
+_TURNS_BETWEEN_LOOKS = 64
 
 
 class NothingHappens(ChaosError):
@@ -107,10 +109,13 @@ class _Jumping(selectors.SelectSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop
+        self._turns = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What is ready now; if that is nothing, the time of the next timer comes."""
-        ready = super().select(0)
+        """What is ready, as far as it is looked for; if that is nothing, the time of the next timer comes."""
+        self._turns += 1
+        look = timeout is None or self._turns % _TURNS_BETWEEN_LOOKS == 0
+        ready = super().select(0) if look else []
         self._loop.pauses.turn()
         if not ready and timeout != 0:
             self._loop.jump()

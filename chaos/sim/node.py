@@ -40,21 +40,46 @@ class Motion:
         self._moved_s, self.alive = self.moved_s(), False
         self._changed.set()
 
-    async def moving(self) -> bool:
-        """Returns once it moves, at once if it does; false when it has ended instead."""
-        while self.frozen and self.alive:
+    async def moving(self, *, unless: asyncio.Future[None] | None = None) -> bool:
+        """Returns once it moves, at once if it does; false when it has ended instead, or `unless` is done."""
+        while self.frozen and self.alive and not _is_done(unless):
             self._changed.clear()
             await self._changed.wait()
-        return self.alive
+        return self.alive and not _is_done(unless)
 
-    async def move(self, duration_s: float) -> bool:
-        """Returns when it has moved for so long; false when it has ended before."""
+    async def move(self, duration_s: float, *, unless: asyncio.Future[None] | None = None) -> bool:
+        """Returns when it has moved for so long; false when it has ended before, or `unless` is done."""
         until_s = self.moved_s() + duration_s
-        while await self.moving():
+        while await self.moving(unless=unless):
             if (left_s := until_s - self.moved_s()) <= _INSTANT_S:
                 return True
-            await asyncio.sleep(left_s)
+            await _sleep(left_s, unless)
         return False
+
+
+def _is_done(unless: asyncio.Future[None] | None) -> bool:
+    return unless is not None and unless.done()
+
+
+async def _sleep(duration_s: float, unless: asyncio.Future[None] | None) -> None:
+    """Returns when so much time has passed, or `unless` is done."""
+    if unless is None:
+        await asyncio.sleep(duration_s)
+        return
+    loop = asyncio.get_running_loop()
+    over = loop.create_future()
+
+    def wake(_: object) -> None:
+        if not over.done():
+            over.set_result(None)
+
+    timer = loop.call_later(duration_s, wake, None)
+    unless.add_done_callback(wake)
+    try:
+        await over
+    finally:
+        timer.cancel()
+        unless.remove_done_callback(wake)
 
 
 def has_room(available: Resources, bundle: Resources) -> bool:
@@ -69,7 +94,7 @@ class Task:
     bundle: Resources
     placed: asyncio.Future[RayNode]
     number: int
-    lost: asyncio.Event = field(default_factory=asyncio.Event)
+    lost: asyncio.Future[None]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -110,6 +135,12 @@ class RayNode(Motion):
         for name, amount in task.bundle.items():
             self.available[name] = self.available.get(name, 0.0) - amount
         self.tasks.append(task)
+
+    def lose(self, task: Task) -> None:
+        """What the task did is lost, and its owner learns it."""
+        if not task.lost.done():
+            task.lost.set_result(None)
+        self._changed.set()  # whoever waits for a node that stands still looks up
 
     def give_back(self, task: Task) -> None:
         """The task lets go of its bundle."""

@@ -81,13 +81,13 @@ class Pauses:
     """The pauses of one event loop.
 
     `happened` counts what could have changed anything: each timer of others that comes, and each turn of the loop in
-    which others than those who pause had something to do.
+    which others than those who pause had something to do. Who is not `patient` looks at every tick.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, schedule: Callable[[Timer], None], waiting: Callable[[], int]
     ) -> None:
-        self.patient = False
+        self.patient = True
         self._loop = loop
         self._schedule = schedule
         self._waiting = waiting
@@ -142,7 +142,7 @@ class Pauses:
         self._woken = 0
         self._happened += self._busy
         for paused in [one for one in self._paused if one.seen < self._happened]:
-            if paused.of is not None and paused.of() is paused.looked_at:
+            if paused.of is not None and not _is_new(paused.of(), paused.looked_at):
                 paused.seen = self._happened - self._busy  # what is done in this turn may change it yet
                 continue
             paused.seen = self._happened
@@ -170,3 +170,10 @@ class Pauses:
         if not paused.over.done():
             paused.over.set_result(None)
             self._woken += 1
+
+
+def _is_new(seen: object, before: object) -> bool:
+    """Whether what is looked at is another object, or objects of which one is another."""
+    if isinstance(seen, tuple) and isinstance(before, tuple):
+        return len(seen) != len(before) or any(one is not other for one, other in zip(seen, before, strict=True))
+    return seen is not before

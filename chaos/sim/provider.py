@@ -31,7 +31,7 @@ from chaos.cloud.core import Cloud
 from chaos.cloud.ray_start import autoscaling_config
 from chaos.cluster_spec import ClusterSpec
 from chaos.errors import ClusterError
-from chaos.sim.autoscaler import MakesConfig, config_of
+from chaos.sim.autoscaler import MakesConfig
 from chaos.sim.node import Motion
 from chaos.sim.ray import HEAD
 
@@ -192,7 +192,7 @@ class CloudSource:
         if self._config is None or self._config[0] is not spec:
             config = CloudConfig(cluster=self._name, mark=self._name, driver="process", spec=spec)
             text = autoscaling_config(config, cloud_url="", token_path="")
-            self._config = spec, config_of(text, spec.ray_environment, make=self._make)
+            self._config = spec, self._make(text, spec.ray_environment)
         return self._config[1]
 
     async def listed(self) -> dict[str, CloudInstance]:

@@ -76,7 +76,8 @@ class Queue:
     def _new(self, bundle: Resources) -> Task:
         self._submitted += 1
         asked = {name: amount for name, amount in bundle.items() if amount}
-        return Task(bundle=asked, placed=asyncio.get_running_loop().create_future(), number=self._submitted)
+        loop = asyncio.get_running_loop()
+        return Task(bundle=asked, placed=loop.create_future(), number=self._submitted, lost=loop.create_future())
 
 
 def counted(bundles: Iterable[Resources]) -> list[tuple[Resources, int]]:

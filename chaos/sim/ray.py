@@ -66,6 +66,8 @@ class RayModel:
         self.requested: tuple[Resources, ...] = ()
         self.coordinator = Coordinator(self.request)
         self.version = 0
+        self.lives = object()
+        """Another object after each change of what is alive of Ray, starts, or has crashed."""
         self.gcs = Motion()
         self.head_up = True
 
@@ -81,6 +83,7 @@ class RayModel:
         """Ray is started on an instance, and joins a little later, once the instance has moved for so long."""
         self._crashed.discard(instance)
         starting = self._starting[instance] = Motion()
+        self._changed()
         self._later(self._join(instance, node_type, resources, starting, delay_s))
 
     async def _join(
@@ -132,6 +135,7 @@ class RayModel:
             joined_s=now_s,
             idle_since_s=now_s,
         )
+        self._changed()
         self._place_waiting()
 
     def runs(self, instance: str) -> bool:
@@ -148,6 +152,7 @@ class RayModel:
         if starting is not None:
             starting.end()
         self._crashed.discard(instance)
+        self._changed()
         for node in self._of(instance):
             if node.alive:
                 node.end()
@@ -171,6 +176,7 @@ class RayModel:
         """Ray on the instance ends by itself: without a word or, where it gives up, politely."""
         self.end(instance, politely=politely)
         self._crashed.add(instance)
+        self._changed()
 
     def alive_on(self, instance: str) -> list[RayNode]:
         """What of Ray lives on an instance, whatever the GCS believes."""
@@ -181,7 +187,7 @@ class RayModel:
         for node in self.alive_on(instance):
             for task in [task for task in node.tasks if task.number == number]:
                 node.give_back(task)
-                task.lost.set()
+                node.lose(task)
                 if (
                     again := self._queue.renewed(task)
                 ) is not None:  # what is lost is the process, not the bundle's room
@@ -215,6 +221,7 @@ class RayModel:
                 node.end()
                 self._crashed.add(instance)
                 self._forget(node)
+                self._changed()
 
     def frozen(self, instance: str) -> bool:
         """Whether nothing on the instance moves."""
@@ -268,11 +275,12 @@ class RayModel:
         node.buried.set()
         for task in list(node.tasks):
             node.give_back(task)
-            task.lost.set()
+            node.lose(task)
             self._queue.renewed(task)
         self._dead.append(DeadNode(node.ray_node_id, node.instance, node.node_type))
         if node.alive and not node.frozen:  # it learns of it, and ends itself
             node.end()
+            self._changed()
         if not node.alive:
             self._forget(node)
         self._place_waiting()
@@ -280,6 +288,9 @@ class RayModel:
     def _forget(self, node: RayNode) -> None:
         """It is neither there nor believed to be."""
         del self._nodes[node.ray_node_id]
+
+    def _changed(self) -> None:
+        self.lives = object()
 
     def drain(self, ray_node_id: str, *, if_idle: bool) -> bool | asyncio.Task[bool | None]:
         """Ray's DrainNode: refused by a node that is not idle any more, where it is to be; else it ends soon.
@@ -362,7 +373,7 @@ class RayModel:
         """It is over, or is not wanted any more."""
         if self._queue.give_up(task):
             return
-        if task.placed.done() and not task.placed.cancelled() and not task.lost.is_set():
+        if task.placed.done() and not task.placed.cancelled() and not task.lost.done():
             node = task.placed.result()
             node.give_back(task)
             if node.draining and not node.tasks:
@@ -396,14 +407,9 @@ class RayModel:
             NodeLost: the GCS declared the node dead.
         """
         node = task.placed.result()
-        ended = asyncio.create_task(_moved(node, duration_s))
-        lost = asyncio.create_task(task.lost.wait())
-        try:
-            await asyncio.wait({ended, lost}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            lost.cancel()
-        if task.lost.is_set():
+        if not await node.move(duration_s, unless=task.lost):
+            await task.lost
+        if task.lost.done():
             raise NodeLost(node.instance)
 
     # -- what the GCS shows ---------------------------------------------------------------------------------
@@ -446,13 +452,3 @@ class RayModel:
         self.coordinator.close()
         for task in self._pending:
             task.cancel()
-
-
-def _future() -> asyncio.Future[Any]:
-    return asyncio.get_running_loop().create_future()
-
-
-async def _moved(node: RayNode, duration_s: float) -> None:
-    """Returns when a node has moved for so long; never, if it ends before."""
-    if not await node.move(duration_s):
-        await _future()

@@ -77,6 +77,15 @@ def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None
     assert judged("no_overshoot", story).verdict == "pass"
 
 
+def test_what_was_there_before_a_time_without_samples_counts() -> None:
+    lost = [Worker(name, 4.0, 8.0, kill_s=30.0, dead_s=34.0) for name in ("w1", "w2")]
+    anew = [Worker(name, 30.1, 33.0, busy_to_s=33.0) for name in ("w3", "w4")]
+    story = Story(workers=[*lost, *anew], demand=lambda t_s: waiting(2) if 3.0 <= t_s < 8.0 else ())
+    story.more = fault("i1", 30.0, victims=("w1", "w2"))
+    few = [(t_s, event) for t_s, event in story.events() if not (isinstance(event, ClusterSampled) and 15 < t_s <= 30)]
+    assert judged("no_overshoot", few).verdict == "pass"
+
+
 def test_a_worker_that_idles_on_fails_unless_a_request_or_minimum_keeps_it() -> None:
     idling = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=10.0, gone_s=40.0)]
     story = Story(workers=idling, demand=lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class VirtualClock:
         """The same, a million seconds after the epoch."""
         return 1e6 + self._now_s
 
-    async def pause(self, interval_s: float, *, within_s: float = 0.0) -> None:
+    async def pause(self, interval_s: float, *, within_s: float = 0.0, of: Callable[[], object] | None = None) -> None:
         """There is always something new to see."""
         await self.sleep(interval_s)
 

@@ -109,7 +109,7 @@ def test_a_process_that_is_killed_in_a_bundle_costs_its_task_and_not_the_bundles
         gang = model.gather([ONE], "PACK")
         (task,) = gang.bundles
         model.fail_task("i-1", task.number)
-        assert task.lost.is_set()
+        assert task.lost.done()
         assert where(gang) == ["i-1"]
         assert model.nodes()[1].available["GPU"] == 1.0
 

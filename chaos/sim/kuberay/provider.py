@@ -16,7 +16,7 @@ from ray.autoscaler.v2.instance_manager.node_provider import CloudInstance
 
 from chaos.clock import monotonic_s, wall_s
 from chaos.sim import releases
-from chaos.sim.autoscaler import MakesConfig, config_of
+from chaos.sim.autoscaler import MakesConfig
 from chaos.sim.kuberay.api import Client, KubernetesApi
 from chaos.sim.kuberay.resource import HEAD_GROUP, NAMESPACE
 from chaos.sim.node import Motion
@@ -24,19 +24,28 @@ from chaos.sim.turns import run_in_turns, waited_for
 
 _NS = 1_000_000_000
 _TIMED = (autoscaling_config, cloud_provider)
+# In C, where PyYAML was built with it.
+_DUMPER: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+# What of a worker group the configuration does not depend on.
+_OF_NO_MATTER = ("replicas", "scaleStrategy")
 
 T = TypeVar("T")
 
 
 class _FastProducer(autoscaling_config.AutoscalingConfigProducer):  # type: ignore[misc]
-    """Makes and validates a configuration once for as long as the RayCluster stays the same."""
+    """Makes and validates a configuration once for as long as what it is made of stays the same."""
 
     _made: tuple[dict[str, Any], dict[str, Any]] | None = None
 
     def __call__(self) -> dict[str, Any]:
         found = self._fetch_ray_cr_from_k8s_with_retries()
-        if self._made is None or self._made[0] != found:
-            self._made = found, autoscaling_config._derive_autoscaling_config_from_ray_cr(found)
+        groups = [
+            {name: value for name, value in group.items() if name not in _OF_NO_MATTER}
+            for group in found["spec"]["workerGroupSpecs"]
+        ]
+        matters = {**found["spec"], "workerGroupSpecs": groups}
+        if self._made is None or self._made[0] != matters:
+            self._made = matters, autoscaling_config._derive_autoscaling_config_from_ray_cr(found)
         return self._made[1]
 
 
@@ -73,8 +82,8 @@ class KubeRaySource:
         with self._model_time():
             produced = await run_in_turns(self._produce)
         if self._config is None or self._config[0] != produced:
-            text = yaml.safe_dump(produced, sort_keys=False)
-            self._config = produced, config_of(text, self._environment, make=self._make)
+            text = yaml.dump(produced, Dumper=_DUMPER, sort_keys=False)
+            self._config = produced, self._make(text, self._environment)
         return self._config[1]
 
     async def listed(self) -> Mapping[str, CloudInstance]:
