@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,9 +65,9 @@ class NoOvershoot(Property):
     faults on the head does not count: without a GCS, or while it hangs, the autoscaler can follow no edit.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
-    (at most: each shape packed alone). A launch beyond that is surplus until it ends, or demand and workers in use
-    catch up; so is a worker idle for longer than its timeout and `overshoot_s`, that nothing keeps; it may be late by
-    the faults' cost.
+    (at most: each shape packed alone), that which stood as they began included. A launch beyond that is surplus until
+    it ends, or demand and workers in use catch up; so is a worker idle for longer than its timeout and `overshoot_s`,
+    that nothing keeps; it may be late by the faults' cost.
     """
 
     name = "no_overshoot"
@@ -226,8 +226,7 @@ def _surplus_launches(
     ]
     found = []
     for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
-        # What was there as the time begun tells the sample before, where nothing has changed since it.
-        begin = max(0, bisect_right(times, one.from_s - facts.bounds.overshoot_s) - 1)
+        begin = _in_force(samples, times, one.from_s - facts.bounds.overshoot_s)
         end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)
         if begin == end:
             continue
@@ -243,6 +242,16 @@ def _surplus_launches(
         told = f"{one.node} was launched as worker {count} where demand explained {size}; surplus for {lasted_s:.1f} s"
         found.append((lasted_s, told, [one.record, *(record for record, _ in answered[begin:end][-3:])]))
     return found
+
+
+def _in_force(samples: list[tuple[Record, ClusterSampled]], answered_s: list[float], at_s: float) -> int:
+    """Of the samples that were answered, the first that tells of a moment or later: the one before it, if it holds.
+
+    A sample holds until the next one, which may be long after it where nothing changes; or is not answered.
+    """
+    before = bisect_right(samples, at_s, key=lambda pair: pair[0].t_s) - 1
+    holds = before >= 0 and samples[before][1].reachable
+    return bisect_right(answered_s, at_s) - 1 if holds else bisect_left(answered_s, at_s)
 
 
 def _launched_at(launch: _Instance, instances: dict[str, _Instance]) -> int:

@@ -15,9 +15,9 @@ from chaos.events import WorkloadProgressed
 class StayedLive(Property):
     """No window without progress is longer than the baseline and the faults explain.
 
-    Assumes that progress is recorded at least every second and counts distinct rows. Windows run from the driver's
-    start to its end, so the baseline's longest one includes a scale-up from nothing. Each window's bound is that, times
-    the factor, plus the time in this window that faults explain (cost.py), plus slack.
+    Assumes that progress is recorded within a second of being made and counts distinct rows. Windows run from the
+    driver's start to its end, so the baseline's longest one includes a scale-up from nothing. Each window's bound is
+    that, times the factor, plus the time in this window that faults explain (cost.py), plus slack.
     """
 
     name = "stayed_live"

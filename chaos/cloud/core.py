@@ -216,7 +216,7 @@ class Cloud:
             InjectionError: no such live node.
         """
         instance = self.ledger.live(node).instance
-        return (await asyncio.to_thread(carried, self._mark)).get(instance, {})
+        return (await asyncio.to_thread(self._carried, self._mark)).get(instance, {})
 
     # -- the cluster's own lease ----------------------------------------------------------------------------
 

@@ -203,18 +203,19 @@ class Launching:
 
     async def watch(self) -> None:
         """Looks, for ever, for nodes that have ended by themselves."""
-        failed = False
+        again = False
         while True:
-            await pause(POLL_S, of=None if failed else lambda: (self._ledger.state(), *self._changes()))
-            failed = False
+            await pause(POLL_S, of=None if again else lambda: (self._ledger.state(), *self._changes()))
+            again = False
             try:
                 for instance_id in sorted(await self._driver.gone(self._ledger.running())):
+                    again = True  # more may end while this one is stopped
                     instance = self._ledger.find(instance_id)
                     if instance is not None and instance.state == "running":
                         await self._driver.stop(instance, limit_s=0.0)
                         self._retire(instance_id, cause="exited")
             except (ChaosError, OSError) as error:
-                failed = True
+                again = True
                 self._log.error("looking for ended nodes failed; looking again", error=repr(error))
 
     def _held(self) -> dict[str, object]:

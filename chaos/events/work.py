@@ -99,7 +99,7 @@ class BatchFailed(Value):
 
 
 class WorkloadProgressed(Value):
-    """Distinct rows computed so far; recorded at least once a second while the workload runs."""
+    """Distinct rows computed so far; recorded when they grow, and each second but on the twin."""
 
     kind: Literal["workload.progressed"] = "workload.progressed"
     rows_done: int

@@ -1,10 +1,10 @@
 """Ray's autoscaler with short cuts: the same decisions, sooner.
 
 What is cut short: configurations and classes are made once; node types and rows are read without being copied each
-time, and what Ray copies deeply is copied with less ado; rows of instances that ended are
-dropped, which Ray never does; and an update whose inputs equal those of one that changed nothing is left out, as long
-as no time limit of the autoscaler's can have passed. Short cuts are for a cluster that no harm is being done to: while
-any is in force, every update is carried out.
+time, and what Ray copies deeply is copied with less ado; rows of instances that ended are dropped, which Ray never
+does; and an update whose inputs equal those of one that changed nothing is left out, as long as no time limit of the
+autoscaler's can have passed. Short cuts are for a cluster that no harm is being done to: while any is in force, every
+update is carried out.
 """
 
 from __future__ import annotations
@@ -111,9 +111,8 @@ class FastAutoscaler(Autoscaler):
         settled: Callable[[], bool],
     ) -> None:
         super().__init__(provider, drain, name=name)
-        self._replaced += (
-            (scheduler, "copy", SimpleNamespace(copy=copy.copy, deepcopy=_deep_copy)),
-            (scheduler, "dataclass", _dataclass_once),
+        self._replaced += tuple(
+            (scheduler, name, ours) for name, ours in _IN_THE_SCHEDULER.items() if hasattr(scheduler, name)
         )
         self._interval_s = interval_s
         self._settled = settled
@@ -217,7 +216,12 @@ _made: dict[str, type] = {}
 
 
 def _dataclass_once(kind: type) -> type:
-    """A data class; one that a function of Ray's defines anew each time it is called is made the first time."""
+    """A data class; one that a function of Ray's defines anew each time it is called is made the first time.
+
+    Not so where it has functions that know what that call knew.
+    """
+    if any(getattr(item, "__closure__", None) for item in vars(kind).values()):
+        return dataclasses.dataclass(kind)
     if kind.__qualname__ not in _made:
         _made[kind.__qualname__] = dataclasses.dataclass(kind)
     return _made[kind.__qualname__]
@@ -243,3 +247,9 @@ def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
     else:
         made.__dict__.update({name: _deep_copy(item, memo) for name, item in value.__dict__.items()})
     return made
+
+
+_IN_THE_SCHEDULER: Mapping[str, object] = {
+    "copy": SimpleNamespace(copy=copy.copy, deepcopy=_deep_copy),
+    "dataclass": _dataclass_once,
+}

@@ -82,11 +82,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def pause(
         self, interval_s: float, *, within_s: float, changed: bool, of: Callable[[], object] | None
     ) -> None:
-        """Sleeps until the next tick, or while patient until the next at which there may be something to see."""
-        if self.pauses.patient:
-            await self.pauses.pause(interval_s, number=self._next, within_s=within_s, changed=changed, of=of)
-        else:
-            await asyncio.sleep(interval_s)
+        """Sleeps until the next tick at which there may be something to see."""
+        await self.pauses.pause(interval_s, number=self._next, within_s=within_s, changed=changed, of=of)
 
     def run_in_executor(  # type: ignore[override]
         self,

@@ -81,13 +81,12 @@ class Pauses:
     """The pauses of one event loop.
 
     `happened` counts what could have changed anything: each timer of others that comes, and each turn of the loop in
-    which others than those who pause had something to do. Who is not `patient` looks at every tick.
+    which others than those who pause had something to do.
     """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, *, schedule: Callable[[Timer], None], waiting: Callable[[], int]
     ) -> None:
-        self.patient = True
         self._loop = loop
         self._schedule = schedule
         self._waiting = waiting

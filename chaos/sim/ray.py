@@ -408,7 +408,7 @@ class RayModel:
         """
         node = task.placed.result()
         if not await node.move(duration_s, unless=task.lost):
-            await task.lost
+            await asyncio.wait({task.lost})  # who is cancelled meanwhile loses nothing by it
         if task.lost.done():
             raise NodeLost(node.instance)
 

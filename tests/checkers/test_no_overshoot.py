@@ -86,6 +86,16 @@ def test_what_was_there_before_a_time_without_samples_counts() -> None:
     assert judged("no_overshoot", few).verdict == "pass"
 
 
+def test_demand_from_before_the_cluster_could_not_be_asked_explains_nothing() -> None:
+    late = Worker("w1", 30.0, 33.0, busy_to_s=33.0)
+    story = Story(workers=[late], demand=lambda t_s: waiting(2) if 3.0 <= t_s < 15.0 else ())
+    unasked = [
+        (t_s, ClusterSampled(reachable=False) if isinstance(event, ClusterSampled) and 12 < t_s < 30 else event)
+        for t_s, event in story.events()
+    ]
+    assert judged("no_overshoot", unasked).verdict == "fail"
+
+
 def test_a_worker_that_idles_on_fails_unless_a_request_or_minimum_keeps_it() -> None:
     idling = [*four_workers()[:3], Worker("w4", 4.0, 8.0, busy_to_s=10.0, gone_s=40.0)]
     story = Story(workers=idling, demand=lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else ())

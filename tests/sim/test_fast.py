@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
 from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
+from ray.autoscaler.v2.scheduler import ResourceRequestSource, SchedulingNode, SchedulingNodeStatus
+from ray.core.generated.autoscaler_pb2 import ResourceRequest
 
 from chaos.events import NodeJoined, NodeTerminated
+from chaos.sim.fast import _dataclass_once, _deep_copy
 from tests.sim.decisions import decisions, recorded
 from tests.sim.schedules import random_text
 
@@ -81,3 +85,40 @@ def test_fast_mode_too_gives_the_same_bytes(tmp_path: Path) -> None:
     text = random_text(3, mode="fast")
     first, second = (recorded(text, tmp_path) for _ in range(2))
     assert [record.to_line() for record in first] == [record.to_line() for record in second]
+
+
+def test_a_copy_is_as_deep_as_pythons_own() -> None:
+    shared = {"CPU": 2.0}
+    nodes = [
+        SchedulingNode(name, shared, dict(shared), {"zone": "a"}, SchedulingNodeStatus.SCHEDULABLE)
+        for name in ("gpu", "cpu")
+    ]
+    source = ResourceRequestSource.PENDING_DEMAND
+    nodes[0].sched_requests[source].append(ResourceRequest(resources_bundle=shared))
+    copied = _deep_copy(nodes)
+    assert copied == copy.deepcopy(nodes)
+    assert copied[0].total_resources is copied[1].total_resources
+    copied[0].sched_requests[source][0].resources_bundle["CPU"] = 1.0
+    copied[0].available_resources_for_sched[source]["CPU"] = 0.0
+    copied[0].total_resources["CPU"] = 0.0
+    assert nodes[0].sched_requests[source][0].resources_bundle["CPU"] == 2.0
+    assert nodes[0].available_resources_for_sched[source] == nodes[1].total_resources == {"CPU": 2.0}
+
+
+def test_a_class_that_is_defined_again_is_the_first_one_unless_it_knows_its_call() -> None:
+    def plain() -> type:
+        class Result:
+            number: int
+
+        return _dataclass_once(Result)
+
+    def knowing(number: int) -> type:
+        class Known:
+            def tell(self) -> int:
+                return number
+
+        return _dataclass_once(Known)
+
+    assert plain() is plain()
+    assert plain()(3).number == 3
+    assert [knowing(number)().tell() for number in (1, 2)] == [1, 2]

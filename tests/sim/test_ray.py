@@ -140,6 +140,33 @@ def test_what_runs_on_a_dead_node_is_lost_when_the_gcs_knows() -> None:
     assert 4.0 <= play(scene) <= 5.0
 
 
+def test_what_runs_on_a_frozen_node_is_lost_when_the_gcs_has_missed_it() -> None:
+    async def scene(model: RayModel) -> float:
+        task = model.submit(ONE)
+        began_s = monotonic_s()
+        model.freeze("i-1")
+        with pytest.raises(NodeLost):
+            await model.work(task, 1.0)
+        return monotonic_s() - began_s
+
+    assert 12.0 <= play(scene) <= 13.0
+
+
+def test_who_gives_up_work_on_a_dead_node_gives_its_room_back() -> None:
+    async def scene(model: RayModel) -> None:
+        task = model.submit(ONE)
+        model.end("i-1", politely=False)
+        working = asyncio.create_task(model.work(task, 1.0))
+        await asyncio.sleep(2.0)
+        working.cancel()
+        await asyncio.wait({working})
+        model.release(task)
+        (node,) = (node for node in model.nodes() if node.instance == "i-1")
+        assert (node.tasks, node.available) == ([], GPU)
+
+    play(scene)
+
+
 def test_time_stands_still_for_work_on_a_frozen_node() -> None:
     async def scene(model: RayModel) -> float:
         task = model.submit(ONE)

@@ -116,6 +116,16 @@ def test_an_instance_that_ends_before_it_was_listed_is_waited_for(tmp_path: Path
     assert len(results.history.of(NodeLaunching)) == 2
 
 
+def test_a_node_that_ends_while_another_one_is_stopped_is_noticed(tmp_path: Path) -> None:
+    job = "{name: task_bursts, stages: [{tasks: 2, batches: 60}]}"
+    kills = "".join(f"  - {{fault: kill_raylet, target: w{n}, at_s: {15.0 + n / 2}}}\n" for n in (1, 2))
+    results = run_on_twin(
+        f"cluster: {{{NODES}, latencies: {{stop: {{median_s: 0.9}}}}}}\nworkload: {job}\nschedule:\n{kills}", tmp_path
+    )
+    ended = [event.node for _, event in results.history.of(NodeTerminated) if event.cause == "exited"]
+    assert ended == ["w1", "w2"], results.report
+
+
 def test_a_minimum_for_which_there_is_no_room_fails_every_update(tmp_path: Path) -> None:
     """Finding 29 of docs/track-record.md."""
     types = "{gpu: {resources: {CPU: 2, GPU: 1}, max_workers: 4}, big: {resources: {CPU: 4}, max_workers: 4}}"
