@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import statistics
+from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.campaign import Campaign
@@ -26,6 +27,7 @@ from tests.bench.fidelity_schedules import spec_of
 from tests.live.lab import Silence
 
 CALIBRATION_SEED_OFFSET = 1_000_000
+OTHER_DRAWS_OFFSET = 2_000_000
 
 
 def kept(into: Path, spec: RunSpec) -> Path:
@@ -79,7 +81,7 @@ def real_history(into: Path, spec: RunSpec) -> History | None:
 # -- the twin -------------------------------------------------------------------------------------------------
 
 
-def twin_history(spec: RunSpec, latencies: Latencies, store: Path) -> History:
+def twin_history(spec: RunSpec, latencies: Latencies, store: Path, *, seed: int) -> History:
     """The same specification on the twin, in a moment; it is run anew each time, so that it is always today's model."""
     from chaos.clusters.sim import twin_of
 
@@ -87,7 +89,7 @@ def twin_history(spec: RunSpec, latencies: Latencies, store: Path) -> History:
     wanted = spec.model_copy(update={"cluster": spec.cluster.model_copy(update=changes)})
 
     async def main() -> History:
-        cluster = twin_of(spec.name, wanted.cluster, seed=spec.seed)
+        cluster = twin_of(spec.name, wanted.cluster, seed=seed)
         await cluster.start()
         try:
             campaign = Campaign(cluster, store=store, versions=versions(), view=Silence)
@@ -106,7 +108,16 @@ def calibrated(fitting: list[RunSpec], into: Path, *, name: str) -> Latencies:
     return latencies_from(path)
 
 
-def compared(specs: list[RunSpec], fitting: list[RunSpec], into: Path) -> list[tuple[RunSpec, Comparison]]:
+@dataclass(frozen=True)
+class Pair:
+    """One schedule: the real cluster against the twin, and the twin against itself with other draws of chance."""
+
+    spec: RunSpec
+    with_twin: Comparison
+    of_twins: Comparison
+
+
+def compared(specs: list[RunSpec], fitting: list[RunSpec], into: Path) -> list[Pair]:
     """Each schedule that was run on the real cluster, against the twin; the pictures lie with the real runs.
 
     The twin that is compared with one half is calibrated from the other half, and from what is not compared at all: no
@@ -120,37 +131,44 @@ def compared(specs: list[RunSpec], fitting: list[RunSpec], into: Path) -> list[t
         real = real_history(into, spec)
         if real is None:
             continue
-        comparison = compare(real, twin_history(spec, latencies[place % 2], into / TWIN))
-        draw_comparison(comparison, kept(into, spec) / "comparison.png")
-        pairs.append((spec, comparison))
+        twin, other = (
+            twin_history(spec, latencies[place % 2], into / TWIN, seed=seed)
+            for seed in (spec.seed, spec.seed + OTHER_DRAWS_OFFSET)
+        )
+        pair = Pair(spec, compare(real, twin), compare(twin, other))
+        draw_comparison(pair.with_twin, kept(into, spec) / "comparison.png")
+        pairs.append(pair)
     return pairs
 
 
 # -- the figures ----------------------------------------------------------------------------------------------
 
 
-def report(pairs: list[tuple[RunSpec, Comparison]]) -> str:
-    """The table of all pairs, where they part, and the promised figures."""
+def report(pairs: list[Pair]) -> str:
+    """The table of all pairs, where they part, the promised figures, and how far chance alone goes."""
     rows = [
         (
-            _number(spec),
-            type(spec.workload).name,
-            ", ".join(type(injection.fault).name for injection in spec.schedule.injections) or "–",
-            f"{pair.a.launches}/{pair.b.launches}",
-            f"{pair.a.terminations}/{pair.b.terminations}",
-            f"{100 * pair.near_share:.0f} %",
-            _ratio(pair.up_ratio),
-            _ratio(pair.down_ratio),
+            _number(pair.spec),
+            type(pair.spec.workload).name,
+            ", ".join(type(injection.fault).name for injection in pair.spec.schedule.injections) or "–",
+            f"{pair.with_twin.a.launches}/{pair.with_twin.b.launches}",
+            f"{pair.with_twin.a.terminations}/{pair.with_twin.b.terminations}",
+            f"{100 * pair.with_twin.near_share:.0f} %",
+            _ratio(pair.with_twin.up_ratio),
+            _ratio(pair.with_twin.down_ratio),
         )
-        for spec, pair in pairs
+        for pair in pairs
     ]
     header = ("", "workload", "faults", "launches", "ends", "within 1", "up", "down")
     parted = [
-        f"{_number(spec)}: at {pair.parting.at_s:.1f} s: {parting_words(pair.parting)}"
-        for spec, pair in pairs
-        if pair.parting is not None
+        f"{_number(pair.spec)}: at {parting.at_s:.1f} s: {parting_words(parting)}"
+        for pair in pairs
+        if (parting := pair.with_twin.parting) is not None
     ]
-    return "\n".join([*table(header, rows, right=range(3, 8)), "", *parted, "", *figures([p for _, p in pairs])])
+    chance = ["", "the twin against itself with other draws:", *figures([pair.of_twins for pair in pairs])]
+    return "\n".join(
+        [*table(header, rows, right=range(3, 8)), "", *parted, "", *figures([p.with_twin for p in pairs]), *chance]
+    )
 
 
 def figures(pairs: list[Comparison]) -> list[str]:
@@ -167,7 +185,8 @@ def figures(pairs: list[Comparison]) -> list[str]:
         "(promised: 90 %)",
         f"within one worker: {100 * near:.1f} % of the time (promised: 90 %)",
     ]
-    for name, ratios in (("up", [p.up_ratio for p in pairs]), ("down", [p.down_ratio for p in pairs])):
+    up, down = [pair.up_ratio for pair in pairs], [pair.down_ratio for pair in pairs]
+    for name, ratios in (("up", up), ("down", down), ("either way", up + down)):
         off = [abs(ratio - 1.0) for ratio in ratios if ratio is not None]
         known = [ratio for ratio in ratios if ratio is not None]
         if off:
