@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import functools
-import importlib.metadata
 import json
 import platform
 import secrets
@@ -17,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from chaos import __version__
 from chaos.campaign import BaselineFailed, Campaign
 from chaos.cloud.config import CloudDirectory
 from chaos.cloud.node_process import cloud_alive
@@ -31,6 +28,7 @@ from chaos.finish import LEAVE_LIMIT_S, Departure, to_the_end
 from chaos.forms import unmakeable
 from chaos.history import History
 from chaos.home import cluster_names, cluster_root, home
+from chaos.installed import versions
 from chaos.kernel import examine_kernel
 from chaos.report.live import live_view
 from chaos.results import Results, judge, write
@@ -379,20 +377,6 @@ def schema(catalogue: Catalogue) -> str:
 def recorded(run: str, store: Path) -> Results:
     """The verdict on a recorded run."""
     return judge(History.load(find(run, store).history))
-
-
-def versions() -> dict[str, str]:
-    """Versions of what matters for a result."""
-    return dict(_versions())
-
-
-@functools.cache
-def _versions() -> tuple[tuple[str, str], ...]:
-    found = {"raychaos": __version__, "python": platform.python_version(), "kernel": platform.release()}
-    for package in ("ray", "torch", "hypothesis"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return tuple(found.items())
 
 
 # -- clusters -------------------------------------------------------------------------------------------------

@@ -23,11 +23,11 @@ from chaos.campaign import BaselineFailed, Campaign, View
 from chaos.checker import Judgement, merge
 from chaos.clock import monotonic_s
 from chaos.clusters.sim import SimCluster, twin_of
-from chaos.commands import versions
 from chaos.errors import ChaosError, ExceptionGroup
 from chaos.events import BaselineKnown, ClusterSampled
 from chaos.finish import to_the_end
 from chaos.history import Record
+from chaos.installed import versions
 from chaos.results import Results, judge, write
 from chaos.schedule import Schedule
 from chaos.spec import RunSpec

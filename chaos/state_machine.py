@@ -22,10 +22,11 @@ from chaos.checkers import evaluate
 from chaos.cluster import Cluster
 from chaos.cluster_spec import ClusterSpec
 from chaos.clusters.sim import twin_of
-from chaos.commands import TWIN, cluster_class, versions
+from chaos.commands import TWIN, cluster_class
 from chaos.errors import InvalidSpec
 from chaos.fault import Fault
 from chaos.history import History
+from chaos.installed import versions
 from chaos.report.live import SilentView
 from chaos.report.text import render_headline
 from chaos.schedule import Injection, Schedule

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from chaos.campaign import Campaign
 from chaos.clusters.sim import twin_of
-from chaos.commands import Finished, concluded, versions
+from chaos.commands import Finished, concluded
 from chaos.errors import InvalidSpec
 from chaos.finish import to_the_end
+from chaos.installed import versions
 from chaos.report.live import live_view
 from chaos.sim.autoscaler import LIMIT_PREFIX
 from chaos.spec import RunSpec

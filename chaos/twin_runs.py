@@ -10,9 +10,9 @@ from typing import TypeVar
 
 from chaos.campaign import Campaign, View
 from chaos.clusters.sim import twin_of
-from chaos.commands import versions
 from chaos.events import BaselineKnown
 from chaos.finish import to_the_end
+from chaos.installed import versions
 from chaos.schedule import Schedule
 from chaos.sim.loop import run_in_virtual_time
 from chaos.spec import RunSpec

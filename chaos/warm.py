@@ -16,6 +16,7 @@ from chaos.errors import ChaosError, ClusterError, ClusterUnavailable, Exception
 from chaos.events import BaselineKnown, CleanlinessChecked, RunSealed
 from chaos.finish import to_the_end
 from chaos.history import History
+from chaos.installed import versions
 from chaos.spec import RunSpec
 from chaos.store import create
 
@@ -78,7 +79,7 @@ class WarmClusters:
         except ClusterError as error:
             raise ClusterUnavailable(str(error)) from error
         try:
-            return await work(Campaign(cluster, store=store, versions=commands.versions(), view=self._view), cluster)
+            return await work(Campaign(cluster, store=store, versions=versions(), view=self._view), cluster)
         except BaseException:
             await to_the_end(self.let_go(spec.cluster, scope=scope))
             raise

@@ -34,9 +34,10 @@ from chaos.cluster_spec import ClusterSpec
 from chaos.cluster_under_test import ClusterUnderTest, ClusterWish, Setting
 from chaos.clusters.cloud_cluster import CloudCluster
 from chaos.clusters.compose import ComposeCluster
-from chaos.commands import CLUSTERS, KINDS, TWIN, versions
+from chaos.commands import CLUSTERS, KINDS, TWIN
 from chaos.events import ClusterSampled, FaultHealed, FaultInjected, WorkloadFinished, WorkloadStarted
 from chaos.history import History
+from chaos.installed import versions
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import create
 from chaos.strategies.dice import SeededDice

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from chaos.campaign import Campaign
 from chaos.clusters.cloud_cluster import CloudCluster
-from chaos.commands import CLUSTERS, TWIN, versions
+from chaos.commands import CLUSTERS, TWIN
 from chaos.comparison import Comparison, compare
 from chaos.errors import ChaosError, ExceptionGroup
 from chaos.history import History
+from chaos.installed import versions
 from chaos.report.comparison import parting_words
 from chaos.report.comparison_picture import draw_comparison
 from chaos.report.table import table

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from chaos.campaign import Campaign
 from chaos.clusters.cloud_cluster import CloudCluster
-from chaos.commands import CLUSTERS, versions
+from chaos.commands import CLUSTERS
 from chaos.errors import ClusterError
 from chaos.events import BaselineKnown, RunOpened
 from chaos.history import History, Record
+from chaos.installed import versions
 from chaos.results import Results, judge, write
 from chaos.spec import Catalogue, RunSpec, parse
 from chaos.store import RunDirectory, create
