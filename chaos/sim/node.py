@@ -89,9 +89,13 @@ def has_room(available: Resources, bundle: Resources) -> bool:
 
 @dataclass(eq=False)
 class Task:
-    """Something that holds `bundle` on a node from when it is placed until it is released."""
+    """Something that holds `bundle` on a node from when it is placed until it is released.
+
+    `shape` is the number of what it asks for: the same for all that ask for the same.
+    """
 
     bundle: Resources
+    shape: int
     placed: asyncio.Future[RayNode]
     number: int
     lost: asyncio.Future[None]
@@ -120,15 +124,21 @@ class RayNode(Motion):
     unanswered: tuple[float, float] | None = None
     buried: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Task[None] | None = None
+    _full_for: set[int] = field(default_factory=set)
 
     @property
     def answers(self) -> bool:
         """Whether health checks of it pass."""
         return self.alive and not self.frozen
 
-    def fits(self, bundle: Resources) -> bool:
-        """Whether it has room for a bundle now."""
-        return has_room(self.available, bundle)
+    def fits(self, task: Task) -> bool:
+        """Whether it has room for a task now; for a shape it has none for, nobody needs to look twice."""
+        if task.shape in self._full_for:
+            return False
+        if has_room(self.available, task.bundle):
+            return True
+        self._full_for.add(task.shape)
+        return False
 
     def take(self, task: Task) -> None:
         """The task holds its bundle."""
@@ -145,6 +155,7 @@ class RayNode(Motion):
     def give_back(self, task: Task) -> None:
         """The task lets go of its bundle."""
         self.tasks.remove(task)
+        self._full_for.clear()
         for name, amount in task.bundle.items():
             self.available[name] = self.available.get(name, 0.0) + amount
         if not self.tasks:

@@ -19,6 +19,7 @@ class Queue:
         self._seed = seed
         self._waiting: list[Task] = []
         self._submitted = 0
+        self._shapes: dict[tuple[tuple[str, float], ...], int] = {}
         self.gangs: list[Gang] = []
 
     def submit(self, bundle: Resources) -> Task:
@@ -50,6 +51,11 @@ class Queue:
             self._waiting.remove(task)
         return waited
 
+    @property
+    def waits(self) -> bool:
+        """Whether anything waits, or may."""
+        return bool(self._waiting or self.gangs)
+
     def place(self, nodes: list[RayNode]) -> None:
         """Gives room on these nodes to what waits: placement groups first, then tasks, on the first that will do."""
         for gang in self.gangs:
@@ -61,7 +67,7 @@ class Queue:
         for task in self._waiting:
             if task.placed.cancelled():
                 continue
-            node = next((node for node in nodes if node.fits(task.bundle)), None)
+            node = next((node for node in nodes if node.fits(task)), None)
             if node is None:
                 left.append(task)
             else:
@@ -76,8 +82,9 @@ class Queue:
     def _new(self, bundle: Resources) -> Task:
         self._submitted += 1
         asked = {name: amount for name, amount in bundle.items() if amount}
-        loop = asyncio.get_running_loop()
-        return Task(bundle=asked, placed=loop.create_future(), number=self._submitted, lost=loop.create_future())
+        shape = self._shapes.setdefault(tuple(sorted(asked.items())), len(self._shapes))
+        placed, lost = (asyncio.get_running_loop().create_future() for _ in range(2))
+        return Task(bundle=asked, shape=shape, placed=placed, number=self._submitted, lost=lost)
 
 
 def counted(bundles: Iterable[Resources]) -> list[tuple[Resources, int]]:

@@ -398,7 +398,8 @@ class RayModel:
 
     def _place_waiting(self) -> None:
         """Where a task may be put, as the GCS sees it: on those that are dead and not yet known to be, too."""
-        self._queue.place([node for node in self._nodes.values() if node.believed and not node.draining])
+        if self._queue.waits:
+            self._queue.place([node for node in self._nodes.values() if node.believed and not node.draining])
 
     async def work(self, task: Task, duration_s: float) -> None:
         """Time passes for a task that was placed, as long as its node moves.
