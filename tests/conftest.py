@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,12 @@ def _no_engine() -> str:
         if done.returncode:
             return f"`{' '.join(command)}`: {(done.stderr or done.stdout).strip().splitlines()[-1:]}"
     return ""
+
+
+def pytest_configure() -> None:
+    # A shell that starts the tests in its background has them ignore Ctrl-C, which some of them send to themselves.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

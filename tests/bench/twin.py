@@ -10,9 +10,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
 from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
 
+import faults
+import workloads
+from chaos.fuzz.command import Ask, settled
+from chaos.fuzz.runner import TwinRunner
+from chaos.fuzz.worker import Numbers, Worker
 from chaos.results import prepare
+from chaos.sim.loop import run_in_virtual_time
+from chaos.spec import Catalogue
 from tests.bench.telling import tell
 from tests.sim.decisions import decisions, recorded
 from tests.sim.schedules import random_text
@@ -26,6 +34,9 @@ SCHEDULES_LIMIT_S = 60.0
 COMPARED = 1000
 NODES = (32, 125, 500)
 HOURS = (1, 4, 16)
+WORLD_RUNS = 16
+WORLDS = 8
+ELSEWHERE = 0.2
 
 
 @contextmanager
@@ -46,6 +57,23 @@ def ray_cpu_s() -> Iterator[list[float]]:
         yield spent
     finally:
         Reconciler.reconcile = theirs
+
+
+@contextmanager
+def runs_cpu_s() -> Iterator[list[float]]:
+    """The CPU seconds of each run of a twin, from the start of its cluster to its end."""
+    spent: list[float] = []
+
+    def timed(main: Any) -> Any:
+        began_s = time.process_time()
+        try:
+            return run_in_virtual_time(main)
+        finally:
+            spent.append(time.process_time() - began_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chaos.twin_runs.run_in_virtual_time", timed)
+        yield spent
 
 
 def steady(mode: str, *, workers: int, hours: float, batch_s: float = 60.0) -> str:
@@ -93,6 +121,29 @@ def schedules(store: Path) -> None:
          times=round(virtual_s / cpu_s))  # fmt: skip
 
 
+def campaign(store: Path) -> None:
+    """Of the CPU time of a campaign's worker, the part that is outside the runs: drawing, files, judging, keeping."""
+    prepare()
+    catalogue = Catalogue(faults=faults.ALL, workloads=workloads.ALL)
+    wish, _, _ = settled(Ask(seed=1), catalogue)
+    places = [store / name for name in ("scratch", "kept")]
+    for place in places:
+        place.mkdir(parents=True)
+    worker = Worker(wish, catalogue, TwinRunner(places[0]), keep=places[1])
+
+    def made(world: int) -> int:
+        first = world * WORLD_RUNS
+        return len(list(worker.outcomes(Numbers(tuple(range(first, first + WORLD_RUNS))))))
+
+    made(WORLDS)  # what is imported late is imported
+    began_s = time.process_time()
+    with runs_cpu_s() as runs, ray_cpu_s() as updates:
+        outcomes = sum(made(world) for world in range(WORLDS))
+    cpu_s = time.process_time() - began_s
+    tell("sim.campaign_elsewhere", 1.0 - sum(runs) / cpu_s, ELSEWHERE, "share of CPU time", outcomes=outcomes,
+         s_each=round(cpu_s / outcomes, 3), ray_share=round(sum(updates) / cpu_s, 3))  # fmt: skip
+
+
 def same_decisions(store: Path) -> None:
     """On 1,000 random schedules, fast mode decides what exact mode does, at the same moments."""
     other = [
@@ -128,6 +179,7 @@ PARTS: MappingProxyType[str, Callable[[Path], None]] = MappingProxyType(
         "exact_speed": functools.partial(speed, "exact"),
         "fast_speed": functools.partial(speed, "fast"),
         "twin_schedules": schedules,
+        "campaign": campaign,
         "twin_nodes": growth_with_nodes,
         "twin_time": growth_with_time,
         "same_decisions": same_decisions,

@@ -21,8 +21,6 @@ import asyncio, os, signal, time
 from chaos.sim.loop import run_in_virtual_time
 from chaos.sim.turns import run_in_turns, waited_for
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have had it ignored
-
 def press():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(10.0)  # until it is heard
