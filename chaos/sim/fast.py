@@ -218,9 +218,9 @@ _made: dict[str, type] = {}
 def _dataclass_once(kind: type) -> type:
     """A data class; one that a function of Ray's defines anew each time it is called is made the first time.
 
-    Not so where it has functions that know what that call knew.
+    Not so where it has more than annotations: that may depend on the call.
     """
-    if any(getattr(item, "__closure__", None) for item in vars(kind).values()):
+    if any(not name.startswith("__") for name in vars(kind)):
         return dataclasses.dataclass(kind)
     if kind.__qualname__ not in _made:
         _made[kind.__qualname__] = dataclasses.dataclass(kind)
