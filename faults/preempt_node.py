@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from chaos.cluster import Cluster, GivesNotice, UndoesEffects
 from chaos.errors import InjectionError
-from chaos.events import ClusterSampled, NodeDied, NodeTerminated
+from chaos.events import ClusterSampled, NodeDied, NodeStarted, NodeTerminated
 from chaos.fault import ActsOn, Effect, Fault, Mainstay, Site
 from chaos.harm import EndingNode
 
@@ -69,15 +69,20 @@ class TellsNodes(Fault):
         return Effect(outcome="took_effect", detail=detail, measured=round(latest_s, 3), unit="s")
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Looks whether each victim has ended: nothing takes such a notice back."""
+        """Looks whether each victim has ended: nothing takes such a notice back.
+
+        One that was started again since has, whatever ended it; its notice went with it.
+        """
         ours, _ = await site.active()
-        living = {node.node for node in await site.cluster.nodes()}
+        anew = {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)}
+        living = {node.node for node in await site.cluster.nodes()} - anew
         if ours or not living.isdisjoint(site.victims):
             return Effect(
                 outcome="took_effect", detail="the notice still runs" if ours else "not every victim has ended"
             )
         causes = {event.node: event.cause for _, event in site.history.of(NodeTerminated, since_s=site.injected_s)}
-        told = ", ".join(f"{victim} {_HOW[causes[victim]]}" for victim in site.victims if victim in causes)
+        how = {**dict.fromkeys(anew, "started again meanwhile"), **{node: _HOW[causes[node]] for node in causes}}
+        told = ", ".join(f"{victim} {how[victim]}" for victim in site.victims if victim in how)
         return Effect(outcome="no_effect", detail=told or "every victim has ended")
 
 

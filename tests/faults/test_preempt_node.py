@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.errors import InjectionError
-from chaos.events import ClusterSampled, Event, NodeDied, NodeTerminated, NodeView
+from chaos.events import ClusterSampled, Event, NodeDied, NodeStarted, NodeTerminated, NodeView
 from faults.preempt_node import PreemptNode, TellsNodes
 from faults.stop_node import StopNode
 from tests.doubles import FakeCluster, site_of
@@ -88,3 +88,14 @@ async def test_with_every_victim_gone_the_injection_fails() -> None:
         await PreemptNode().inject(site_of(cluster, "w1", "w2"))
     gone: list[tuple[float, Event]] = [(9.0, NodeTerminated(node="w1", cause="exited"))]
     assert (await PreemptNode().probe(site_of(cluster, "w1", events=gone))).outcome == "no_effect"
+
+
+@pytest.mark.parametrize(
+    ("started_s", "outcome", "told"),
+    [(9.0, "took_effect", "not every victim has ended"), (12.0, "no_effect", "w1 started again meanwhile")],
+)
+async def test_a_node_that_was_started_again_since_had_ended(started_s: float, outcome: str, told: str) -> None:
+    cluster = FakeCluster()
+    again = (started_s, NodeStarted(node="w1", node_type="gpu", instance="i-1"))
+    healed = await PreemptNode().probe_healed(site_of(cluster, "w1", events=[again]))
+    assert (healed.outcome, healed.detail) == (outcome, told)
