@@ -19,10 +19,10 @@ class NoOscillation(Property):
     """Once faults are over, the autoscaler does not end a node and launch one of its type while demand stays the same.
 
     A turn is a node's end through the autoscaler, and a launch of the same type at that moment or within `overshoot_s`,
-    where no fault explains either, with the same demand waiting when the end was decided and right before and after the
-    launch: demand that came between two samples is a reason. The log of the autoscaler v2 tells when the end was
-    decided; without it, it was when the Cloud was asked. One turn may be a coincidence of a load that changes between
-    two samples; the next is one too many.
+    where neither a fault nor an edit of the configuration explains it, with the same demand waiting when the end was
+    decided and right before and after the launch: demand that came between two samples is a reason. The log of the
+    autoscaler v2 tells when the end was decided; without it, it was when the Cloud was asked. One turn may be a
+    coincidence of a load that changes between two samples; the next is one too many.
     """
 
     name = "no_oscillation"
@@ -81,6 +81,7 @@ def _turns(facts: Facts, samples: list[tuple[Record, ClusterSampled]]) -> list[t
             if not -facts.cluster.update_interval_s / 2.0 <= late_s <= facts.bounds.overshoot_s:
                 continue
             calm = faults_cost_s(spans, from_s=decided_s - 1.0, to_s=record.t_s) == 0.0
+            calm &= facts.edited_s(decided_s) == facts.edited_s(record.t_s)
             if calm and steady(decided_s, record.t_s):
                 taken.add(launch.node)
                 found.append((ended, record))

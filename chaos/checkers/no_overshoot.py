@@ -67,7 +67,7 @@ class NoOvershoot(Property):
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
     (at most: each shape packed alone), that which stood as they began included. A launch beyond that is surplus until
     it ends, or demand and workers in use catch up; so is a worker idle for longer than its timeout and `overshoot_s`,
-    that nothing keeps; it may be late by the faults' cost.
+    that nothing keeps. Both may be late by the faults' cost.
     """
 
     name = "no_overshoot"
@@ -224,6 +224,7 @@ def _surplus_launches(
         sum(view.status != "idle" for view in live_workers(sample)) + more
         for (_, sample), more in zip(answered, most, strict=True)
     ]
+    spans = explained(facts, scaling=True)
     found = []
     for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
         begin = _in_force(samples, times, one.from_s - facts.bounds.overshoot_s)
@@ -238,7 +239,7 @@ def _surplus_launches(
         until_s = min(one.ended_s, next(later, facts.watched_to_s), facts.watched_to_s)
         if until_s <= one.from_s:
             continue
-        lasted_s = until_s - one.from_s
+        lasted_s = until_s - one.from_s - faults_cost_s(spans, from_s=one.from_s, to_s=until_s)
         told = f"{one.node} was launched as worker {count} where demand explained {size}; surplus for {lasted_s:.1f} s"
         found.append((lasted_s, told, [one.record, *(record for record, _ in answered[begin:end][-3:])]))
     return found

@@ -456,8 +456,16 @@ def test_demand_that_comes_right_before_a_launch_explains_it() -> None:
     assert judged("no_oscillation", story).verdict == "pass"
 
 
-def test_turns_that_demand_or_a_fault_explains_are_none() -> None:
+def test_turns_that_demand_or_a_fault_or_an_edit_explains_are_none() -> None:
     assert judged("no_oscillation", turns(3, demand_changes=True)).verdict == "pass"
+    edited = turns(2)
+    kinds = {"gpu": TypeInForce(resources=NODE, min_workers=4, max_workers=4, idle_timeout_s=None)}
+    launched_s = [t_s for t_s, event in edited.more if isinstance(event, NodeLaunching)]
+    edited.more += [
+        (at_s, ConfigChanged(effect="e", undone=False, max_workers=4, idle_timeout_s=6.0, node_types=kinds))
+        for at_s in launched_s
+    ]
+    assert judged("no_oscillation", edited).verdict == "pass"
     faulty = turns(2)
     faulty.more += fault("i1", 11.0, victims=("w1",), heal_due_s=30.0)
     assert judged("no_oscillation", faulty).verdict == "pass"

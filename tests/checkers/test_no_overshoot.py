@@ -63,6 +63,9 @@ def test_nodes_beyond_demand_may_stay_for_a_moment_only() -> None:
     assert verdict.verdict == "fail"
     assert verdict.unit == "s"
     assert "demand explained 2" in verdict.summary
+    two.more = fault("i1", 6.0, victims=("w1",), heal_due_s=14.0)
+    assert judged("no_overshoot", two).verdict == "pass", "who is to end them may be kept from it"
+    two.more = []
     for worker in idling:
         worker.gone_s = 14.0
     assert judged("no_overshoot", two).verdict == "pass"
