@@ -39,11 +39,12 @@ class DuplicateLaunch(Fault):
     async def probe(self, site: Site) -> Effect:
         """Looks for a node that nobody asked for, and what Ray did with it: it joined, or the autoscaler ended it."""
         asked = {event.node for _, event in site.history.of(NodeLaunching)}
-        began = {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)} - asked
+        # The autoscaler ends some before they run.
+        ended = {event.node for _, event in site.history.of(NodeTerminating, since_s=site.injected_s)} - asked
+        began = ended | {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)} - asked
         if not began:
             return Effect(outcome="unknown", detail="no node began that nobody asked for")
         joined = began & {event.node for _, event in site.history.of(NodeJoined)}
-        ended = began & {event.node for _, event in site.history.of(NodeTerminating)}
         if not joined | ended:
             return Effect(outcome="unknown", detail=f"{len(began)} began that nobody asked for; Ray has not noticed")
         told = f"{len(began)} began that nobody asked for; {len(joined)} joined, the autoscaler ended {len(ended)}"

@@ -7,10 +7,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import BaselineKnown, NodeJoined, NodeStarted
+from chaos.events import NodeJoined, NodeStarted
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
-from faults.zombie_launch import asked_in_force
+from faults.zombie_launch import asked_in_force, usual_join_s
 
 _OWN_SHARE = 0.5  # of the fastest join that was seen: so much of it any node takes
 
@@ -38,11 +38,10 @@ class SlowJoin(Fault):
     async def probe(self, site: Site) -> Effect:
         """Looks for a node, asked for while in force, that joined later than its own time and `delay_s`.
 
-        Later than any in the baseline, too. Its own time is half of the fastest join among them, or of the
-        baseline's slowest if that is less; without a baseline `delay_s` has to do.
+        Later than is usual, too (`usual_join_s`). Its own time is half of the fastest join among them, or of what is
+        usual if that is less; where nothing says what is, `delay_s` has to do.
         """
-        baseline = site.history.last(BaselineKnown)
-        usual_s = baseline[1].join_s if baseline is not None else 0.0
+        usual_s = usual_join_s(site) or 0.0
         asked = asked_in_force(site)
         joined = {event.node: record.t_s for record, event in site.history.of(NodeJoined, since_s=site.injected_s)}
         waited = [

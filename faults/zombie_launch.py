@@ -11,8 +11,9 @@ from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeLaunchin
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 
-_USUAL_JOIN_S = 8.0  # where no baseline says
-_PATIENCE = 1.5  # so much longer than the slowest of the baseline a node may take to join
+_USUAL_JOIN_S = 8.0  # where neither a baseline nor the run itself says
+_PATIENCE = 1.5  # so much longer than is usual a node may take to join
+_ENOUGH = 4  # nodes that joined before: the slowest of so many tells what is usual by now
 
 
 class ZombieLaunch(Fault):
@@ -58,8 +59,25 @@ class ZombieLaunch(Fault):
 
 
 def _patience_s(site: Site) -> float:
-    baseline = site.history.last(BaselineKnown)
-    return _PATIENCE * (baseline[1].join_s if baseline is not None else _USUAL_JOIN_S)
+    return _PATIENCE * (usual_join_s(site) or _USUAL_JOIN_S)
+
+
+def usual_join_s(site: Site) -> float | None:
+    """How long a node that runs takes to join, in seconds; None where nothing says.
+
+    The slowest of the baseline, or of the last four that joined in this run before the injection, whichever is less: a
+    baseline on a machine that was busy with other things, or that started its first node, says more than there is.
+    """
+    known = [event.join_s for _, event in site.history.of(BaselineKnown)][-1:]
+    started_s = {event.node: record.t_s for record, event in site.history.of(NodeStarted)}
+    joins_s = [
+        record.t_s - started_s[event.node]
+        for record, event in site.history.of(NodeJoined)
+        if event.node in started_s and record.t_s < site.injected_s
+    ][-_ENOUGH:]
+    if len(joins_s) == _ENOUGH:
+        known.append(max(joins_s))
+    return min(known, default=None)
 
 
 def asked_in_force(site: Site) -> set[str]:

@@ -36,6 +36,13 @@ async def test_a_twin_that_ray_noticed_is_the_proof(notice: tuple[float, Event],
     assert (seen.outcome, seen.detail, seen.measured) == ("took_effect", told, 1.0)
 
 
+async def test_a_twin_that_the_autoscaler_ended_before_it_ran_is_the_proof() -> None:
+    ended = [(12.0, NodeTerminating(node="w2"))]
+    seen = await DuplicateLaunch().probe(site_of(FakeCluster(), events=[*ASKED, *ended]))
+    assert (seen.outcome, seen.measured) == ("took_effect", 1.0)
+
+
 async def test_what_was_asked_for_is_no_twin_and_one_ray_does_not_know_is_no_proof() -> None:
-    assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=ASKED))).outcome == "unknown"
+    ended = [*ASKED, (14.0, NodeTerminating(node="w1"))]
+    assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=ended))).outcome == "unknown"
     assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=[*ASKED, *TWIN]))).outcome == "unknown"

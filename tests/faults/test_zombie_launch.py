@@ -6,7 +6,7 @@ import pytest
 
 from chaos.events import BaselineKnown, ClusterSampled, Event, NodeJoined, NodeLaunching, NodeStarted
 from chaos.harm import LateRay
-from faults.zombie_launch import ZombieLaunch
+from faults.zombie_launch import ZombieLaunch, usual_join_s
 from tests.doubles import FakeCluster, node_named, site_of
 
 BASELINE = BaselineKnown(
@@ -49,6 +49,40 @@ async def test_running_for_longer_than_a_join_takes_is_the_proof() -> None:
 )
 async def test_anything_less_is_unknown(events: list[tuple[float, Event]]) -> None:
     assert (await ZombieLaunch().probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
+
+
+def joined_before(*joins_s: float, until_s: float = 9.9) -> list[tuple[float, Event]]:
+    """Nodes that took so long to join, the last of them at that time."""
+    events: list[tuple[float, Event]] = []
+    for number, join_s in enumerate(joins_s):
+        node, at_s = f"early{number}", until_s - len(joins_s) + 1 + number
+        events.append((at_s - join_s, NodeStarted(node=node, node_type="gpu", instance=f"i-early{number}")))
+        events.append((at_s, NodeJoined(node=node, node_type="gpu", ray_node_id=node, resources={})))
+    return sorted(events, key=lambda timed: timed[0])
+
+
+@pytest.mark.parametrize(
+    ("before", "usual_s"),
+    [
+        pytest.param([], 5.0, id="the baseline"),
+        pytest.param(joined_before(1.0, 2.0, 1.5, 1.0), 2.0, id="quicker here"),
+        pytest.param(joined_before(4.0, 1.0, 1.0, 1.0, 1.0), 1.0, id="of late"),
+        pytest.param(joined_before(1.0, 2.0, 1.5), 5.0, id="too few"),
+        pytest.param(joined_before(6.0, 6.0, 6.0, 6.0), 5.0, id="slower here"),
+        pytest.param(joined_before(1.0, 2.0, 1.5, 1.0, until_s=10.5), 5.0, id="not all before the injection"),
+    ],
+)
+def test_what_is_usual_is_known_by_the_baseline_and_by_the_nodes_before(
+    before: list[tuple[float, Event]], usual_s: float
+) -> None:
+    baseline: tuple[float, Event] = (0.1, BASELINE)
+    assert usual_join_s(site_of(FakeCluster(), events=[baseline, *before])) == pytest.approx(usual_s)
+
+
+def test_without_a_baseline_nodes_before_say_what_is_usual() -> None:
+    assert usual_join_s(site_of(FakeCluster())) is None
+    events = joined_before(1.0, 2.0, 1.5, 1.0)
+    assert usual_join_s(site_of(FakeCluster(), events=events)) == pytest.approx(2.0)
 
 
 async def test_it_is_healed_when_no_zombie_runs_any_more() -> None:
