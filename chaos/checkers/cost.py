@@ -97,13 +97,29 @@ class Loss:
 
 def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> float:
     """How many seconds of this window these intervals cover; between 0 and the window's length."""
-    cost_s, reached_s = 0.0, from_s
+    return sum(end_s - begin_s for begin_s, end_s in _covered(spans, from_s=from_s, to_s=to_s))
+
+
+def uncovered_since_s(spans: Sequence[Explained], *, to_s: float, length_s: float) -> float:
+    """The moment since which, until `to_s`, so many seconds lie outside these intervals."""
+    since_s = to_s - length_s
+    for begin_s, end_s in reversed(_covered(spans, from_s=float("-inf"), to_s=to_s)):
+        if end_s <= since_s:
+            break
+        since_s -= end_s - begin_s
+    return since_s
+
+
+def _covered(spans: Sequence[Explained], *, from_s: float, to_s: float) -> list[tuple[float, float]]:
+    """What these intervals cover of a window, by time, each moment once."""
+    covered: list[tuple[float, float]] = []
+    reached_s = from_s
     for span in sorted(spans, key=lambda span: span.from_s):
         begin_s, end_s = max(span.from_s, reached_s), min(span.to_s, to_s)
         if end_s > begin_s:
-            cost_s += end_s - begin_s
+            covered.append((begin_s, end_s))
             reached_s = end_s
-    return cost_s
+    return covered
 
 
 def least_explained(facts: Facts, windows: Sequence[S], *, scaling: bool = False) -> tuple[S, float]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
-from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans
+from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans, uncovered_since_s
 from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.property import Property
 from chaos.demand import live_workers, needless, wanted
@@ -138,10 +138,7 @@ def _limits(facts: Facts, at_s: float, idle: Sequence[Explained]) -> tuple[int, 
 
     Not counted are the intervals in which the autoscaler may be idle.
     """
-    since_s, before_s = at_s - facts.bounds.overshoot_s, at_s
-    while since_s < before_s:  # what is not counted may make room for more of it
-        before_s = since_s
-        since_s = at_s - facts.bounds.overshoot_s - faults_cost_s(idle, from_s=before_s, to_s=at_s)
+    since_s = uncovered_since_s(idle, to_s=at_s, length_s=facts.bounds.overshoot_s)
     clusters = facts.clusters_since(since_s, at_s)
     names = {name for cluster in (facts.cluster, *clusters) for name in cluster.node_types}
     types = [cluster.node_types for cluster in clusters]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.checkers.cost import Explained, explained, faults_cost_s, losses
+from chaos.checkers.cost import Explained, explained, faults_cost_s, losses, uncovered_since_s
 from chaos.checkers.facts import Facts, facts_of
 from chaos.events import (
     BatchCompleted,
@@ -216,6 +216,26 @@ def test_the_cost_of_a_window_is_the_union_inside_it(
     parts_s += faults_cost_s(made, from_s=half_s, to_s=from_s + length_s)
     assert parts_s == pytest.approx(cost_s, abs=1e-6)
     assert cost_s <= sum(d for _, d in spans) + 1e-6
+
+
+@given(spans=SPANS, to_s=st.floats(0, 150), length_s=st.floats(0, 100))
+def test_so_many_seconds_that_nothing_covers_lie_between(
+    spans: list[tuple[float, float]], to_s: float, length_s: float
+) -> None:
+    record = History.of_events(Story().events())[0]
+    made = [Explained(f"i{n}", "toy", a, a + d, record) for n, (a, d) in enumerate(spans)]
+    since_s = uncovered_since_s(made, to_s=to_s, length_s=length_s)
+    open_s = to_s - since_s - faults_cost_s(made, from_s=since_s, to_s=to_s)
+    assert open_s == pytest.approx(length_s, abs=1e-6)
+
+
+def test_what_is_covered_at_the_way_back_makes_it_longer() -> None:
+    record = History.of_events(Story().events())[0]
+    made = [Explained("a", "toy", 2.0, 5.0, record), Explained("b", "toy", 7.0, 9.0, record)]
+    assert uncovered_since_s(made, to_s=10.0, length_s=0.5) == 9.5
+    assert uncovered_since_s(made, to_s=10.0, length_s=1.5) == 6.5
+    assert uncovered_since_s(made, to_s=10.0, length_s=4.0) == 1.0
+    assert uncovered_since_s(made, to_s=8.0, length_s=1.0) == 6.0
 
 
 def test_a_gcs_that_fell_silent_is_waited_for_but_not_for_ever() -> None:
