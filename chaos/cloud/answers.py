@@ -20,6 +20,7 @@ from chaos.value import Value
 
 TOLD_EVERY_S = 1.0
 _POLL_S = 0.1
+_NOTICED_S = 1.0  # a call that is let go before its delay is over was late if it was held for so long
 _PERCENT = 100.0
 
 H = TypeVar("H", bound=Value)
@@ -169,12 +170,19 @@ class Answers:
         return shown
 
     async def _hold(self, effect_id: str, delay_s: float) -> None:
-        due_s = monotonic_s() + delay_s
-        while (left_s := due_s - monotonic_s()) > 0:
+        begun_s = monotonic_s()
+        while (left_s := begun_s + delay_s - monotonic_s()) > 0:
             if self._ledger.effect(effect_id) is None:
+                self._let_go(effect_id, monotonic_s() - begun_s)
                 return
             await asyncio.sleep(min(_POLL_S, left_s))
         self._deviations.note(effect_id, "slow", f"{delay_s:g} s late")
+
+    def _let_go(self, effect_id: str, held_s: float) -> None:
+        """The effect was undone while it held a call, of which its caller may have noticed little."""
+        if held_s >= _NOTICED_S:
+            self._deviations.note(effect_id, "slow", f"{held_s:.1f} s late")
+            self._deviations.settle(effect_id)
 
     def _in_force(self, kind: type[H]) -> Iterator[tuple[ActiveEffect, H]]:
         for effect in self._ledger.effects():

@@ -14,7 +14,7 @@ import hashlib
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from queue import Queue
 from types import ModuleType, SimpleNamespace
@@ -56,6 +56,8 @@ class Autoscaler:
         self._identified = 0
         # For how long the same update would change nothing if nothing else happens; without short cuts nobody knows.
         self.quiet_for_s = 0.0
+        self.forgotten: Collection[str] = frozenset()
+        """Ray node ids of the dead nodes that it need not be shown: nothing follows from them any more."""
         self._stop_errors: Queue[Any] = Queue()
         time = SimpleNamespace(time=wall_s, time_ns=lambda: int(wall_s() * _NS), monotonic=monotonic_s)
         names = SimpleNamespace(uuid4=self._uuid)

@@ -2,7 +2,7 @@
 
 What is cut short: configurations and classes are made once; node types and rows are read without being copied each
 time, and what Ray copies deeply is copied with less ado; rows of instances that ended are dropped, which Ray never
-does; and an update whose inputs equal those of one that changed nothing is left out, as long as no time limit of the
+does, and with them the dead nodes that the GCS shows; and an update whose inputs equal those of one that changed nothing is left out, as long as no time limit of the
 autoscaler's can have passed. Short cuts are for a cluster that no harm is being done to: while any is in force, every
 update is carried out.
 """
@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import functools
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import SimpleNamespace
@@ -23,15 +24,17 @@ from ray.autoscaler.v2.instance_manager import node_provider
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, NodeTypeConfig
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
 from ray.autoscaler.v2.instance_manager.storage import InMemoryStorage
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState
+from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState, NodeStatus
 from ray.core.generated.instance_manager_pb2 import Instance
 
 from chaos.clock import monotonic_s, wall_s
 from chaos.sim import releases
 from chaos.sim.autoscaler import Autoscaler, ClusterConfig, Drain
+from chaos.sim.ray import DEAD_REMEMBERED
 
 DROPPED_AFTER_S = 60.0
-"""For how long the row of an instance that has ended, and that nobody shows any more, is kept."""
+"""For how long the row of an instance that has ended, and that nobody shows any more as living, is kept."""
+_FORGOTTEN_KEPT = 2 * DEAD_REMEMBERED  # the GCS itself shows no more than the last of them
 _MS = 1000.0
 _NS = 1_000_000_000
 _ATOMS = frozenset({bool, int, float, str, bytes, type(None)})
@@ -120,6 +123,8 @@ class FastAutoscaler(Autoscaler):
         self._outcome = AutoscalingState()
         self._named_each = 0
         self._updated_s = monotonic_s()
+        self.forgotten: set[str] = set()
+        self._forgotten_in_turn: deque[str] = deque()
         self.skipped = 0
 
     def _storage(self, name: str) -> InstanceStorage:
@@ -152,7 +157,7 @@ class FastAutoscaler(Autoscaler):
                 return self._outcome
         self._inputs, self.quiet_for_s = None, 0.0
         if self._settled():
-            self._drop(state, instances)
+            state = self._without_dropped(state, instances)
         version, named = self._rows_version(), self._identified
         self._outcome = super().update(state, instances, config=config, errors=errors, stop_errors=stop_errors, log=log)
         if may_skip and version == self._rows_version() and self._at_rest():
@@ -174,20 +179,36 @@ class FastAutoscaler(Autoscaler):
             and self._stop_errors.empty()
         )
 
-    def _drop(self, state: ClusterResourceState, instances: Mapping[str, node_provider.CloudInstance]) -> None:
-        """Forgets instances that ended a while ago, and that neither the cloud nor the GCS shows."""
-        shown = {*instances, *(node.instance_id for node in state.node_states)}
+    def _without_dropped(
+        self, state: ClusterResourceState, instances: Mapping[str, node_provider.CloudInstance]
+    ) -> ClusterResourceState:
+        """Forgets instances that ended a while ago, and that neither the cloud nor a living node shows; and their dead.
+
+        Returns what is to be seen without these: dead nodes that have no row would be given one.
+        """
+        living = (node.instance_id for node in state.node_states if node.status != NodeStatus.DEAD)
+        shown = {*instances, *living}
         before_ns = (wall_s() - DROPPED_AFTER_S) * _NS
         rows, _ = self._rows.get_instances()
-        over = [
-            instance_id
+        over = {
+            instance_id: row.node_id
             for instance_id, row in rows.items()
             if row.status in _ENDED
             and row.cloud_instance_id not in shown
             and row.status_history[-1].timestamp_ns < before_ns
-        ]
-        if over:
-            self._rows.batch_delete_instances(over)
+        }
+        if not over:
+            return state
+        self._rows.batch_delete_instances(list(over))
+        self._forgotten_in_turn.extend(ray_node_id for ray_node_id in over.values() if ray_node_id)
+        self.forgotten.update(self._forgotten_in_turn)
+        while len(self._forgotten_in_turn) > _FORGOTTEN_KEPT:
+            self.forgotten.discard(self._forgotten_in_turn.popleft())
+        rest = ClusterResourceState()
+        rest.CopyFrom(state)
+        del rest.node_states[:]
+        rest.node_states.extend(node for node in state.node_states if node.node_id.hex() not in self.forgotten)
+        return rest
 
 
 def _without_time(state: ClusterResourceState, limits_s: frozenset[float]) -> bytes:

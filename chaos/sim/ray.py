@@ -30,8 +30,8 @@ T = TypeVar("T")
 
 HEAD = "head"
 _INTERNAL_HEAD = "node:__internal_head__"
-# Ray's `maximum_gcs_dead_node_cached_count`.
-_DEAD_REMEMBERED = 1000
+DEAD_REMEMBERED = 1000
+"""How many dead nodes the GCS remembers: Ray's `maximum_gcs_dead_node_cached_count`."""
 
 
 class NodeLost(Exception):
@@ -59,7 +59,7 @@ class RayModel:
         self._nodes: dict[str, RayNode] = {}
         self._starting: dict[str, Motion] = {}
         self._crashed: set[str] = set()
-        self._dead: deque[DeadNode] = deque(maxlen=_DEAD_REMEMBERED)
+        self._dead: deque[DeadNode] = deque(maxlen=DEAD_REMEMBERED)
         self._pending: set[asyncio.Task[Any]] = set()
         self._returning: asyncio.Task[None] | None = None
         self._queue = Queue(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from ray.core.generated.autoscaler_pb2 import (
@@ -26,13 +27,18 @@ from chaos.sim.ray import HEAD, RayModel
 _STATUS = {"running": NodeStatus.RUNNING, "idle": NodeStatus.IDLE, "draining": NodeStatus.DRAINING}
 
 
-def resource_state(model: RayModel, *, session: str, head_type: str = HEAD) -> ClusterResourceState:
-    """As `get_cluster_resource_state` returns it; the head's node type is called `head_type`."""
+def resource_state(
+    model: RayModel, *, session: str, head_type: str = HEAD, without: Collection[str] = ()
+) -> ClusterResourceState:
+    """As `get_cluster_resource_state` returns it; the head's node type is called `head_type`.
+
+    Of the dead those are left out whose Ray node ids are in `without`.
+    """
     model.version += 1
     return ClusterResourceState(
         cluster_resource_state_version=model.version,
         cluster_session_name=session,
-        node_states=[*_living(model, head_type), *_dead(model)],
+        node_states=[*_living(model, head_type), *_dead(model, without)],
         pending_resource_requests=_by_count(model.demands()),
         pending_gang_resource_requests=[_gang(gang) for gang in model.gangs() if gang.waiting],
         cluster_resource_constraints=[ClusterResourceConstraint(resource_requests=_by_count(counted(model.requested)))]
@@ -86,7 +92,7 @@ def _living(model: RayModel, head_type: str) -> list[NodeState]:
     ]
 
 
-def _dead(model: RayModel) -> list[NodeState]:
+def _dead(model: RayModel, without: Collection[str]) -> list[NodeState]:
     """After those that live, without resources, as the GCS lists them."""
     return [
         NodeState(
@@ -98,6 +104,7 @@ def _dead(model: RayModel) -> list[NodeState]:
             status=NodeStatus.DEAD,
         )
         for node in model.dead()
+        if node.ray_node_id not in without
     ]
 
 

@@ -6,7 +6,7 @@ Nobody else is harmed: what the observer sees, and what places work, stays true.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 from ray.core.generated.autoscaler_pb2 import ClusterResourceState, NodeState, NodeStatus
@@ -38,9 +38,12 @@ class Views:
         self._hits: dict[str, int] = {}
         self._past: list[tuple[float, ClusterResourceState]] = []
 
-    def shown(self, *, head_type: str = HEAD) -> ClusterResourceState:
-        """The cluster's state as the autoscaler is shown it now, the head as a node of that type."""
-        state = resource_state(self._model, session=self._session, head_type=head_type)
+    def shown(self, *, head_type: str = HEAD, without: Collection[str] = ()) -> ClusterResourceState:
+        """The cluster's state as the autoscaler is shown it now, the head as a node of that type.
+
+        Of dead nodes it is not shown those, by Ray node id, that it has no use for.
+        """
+        state = resource_state(self._model, session=self._session, head_type=head_type, without=without)
         there = {effect.effect_id for effect in self._effects()}
         self._hits = {effect_id: hits for effect_id, hits in self._hits.items() if effect_id in there}
         state = self._lagged(state)
