@@ -11,7 +11,8 @@ time to be over**,
     instance went away;
   - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
-    probe says was asked for, where that is longer) after the request;
+    probe says was asked for, where that is longer) after the request; on KubeRay, whose operator tries again ever
+    later what fails, the same of a launch within the fault's own time after the harm, of a type of which one failed;
   - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
     completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
   - for a fault on the head, or one that ended the head while it was being made: where the GCS fell silent while it was
@@ -37,6 +38,7 @@ No kind of fault is named here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -277,7 +279,24 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
             continue
         seen_s = launch.joined.t_s if launch.joined else failed.get(launch.node, float("inf"))
         ends.append(min(seen_s, asked_s + _join_s(facts) + own_s))
+    if facts.cluster.on_kuberay:
+        ends += _tried_again_s(facts, event.applied_s, in_force_to_s)
     return ends
+
+
+def _tried_again_s(facts: Facts, from_s: float, to_s: float) -> list[float]:
+    """When a launch of each type joined, of which one failed in this interval, that came no longer after it than it is.
+
+    A controller's next try comes after twice the time of the one before (5 ms at first), so after at most the time for
+    which it has failed.
+    """
+    failures = facts.history.of(NodeLaunchFailed, since_s=from_s)
+    types = {event.node_type for record, event in failures if record.t_s <= to_s}
+    until_s = to_s + (to_s - from_s)
+    again = [one for one in launches(facts) if one.node_type in types and to_s < one.launching.t_s <= until_s]
+    first = {one.node_type: one for one in reversed(again)}.values()
+    limit_s = _join_s(facts)
+    return [min(one.joined.t_s if one.joined else math.inf, one.launching.t_s + limit_s) for one in first]
 
 
 def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:

@@ -2,9 +2,9 @@
 
 What is cut short: configurations and classes are made once; node types and rows are read without being copied each
 time, and what Ray copies deeply is copied with less ado; rows of instances that ended are dropped, which Ray never
-does, and with them the dead nodes that the GCS shows; and an update whose inputs equal those of one that changed nothing is left out, as long as no time limit of the
-autoscaler's can have passed. Short cuts are for a cluster that no harm is being done to: while any is in force, every
-update is carried out.
+does, and with them the dead nodes that the GCS shows; and an update whose inputs equal those of one that changed
+nothing is left out, as long as no time limit of the autoscaler's can have passed. Short cuts are for a cluster that no
+harm is being done to: while any is in force, every update is carried out.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from chaos.checkers.cost import Explained, explained, faults_cost_s, losses, uncovered_since_s
 from chaos.checkers.facts import Facts, facts_of
+from chaos.cluster_spec import ClusterSpec, TwinSpec
 from chaos.events import (
     BatchCompleted,
     BatchFailed,
@@ -18,6 +19,7 @@ from chaos.events import (
     DriverRestarted,
     NodeDied,
     NodeJoined,
+    NodeLaunchFailed,
     NodeStarted,
     NodeTerminated,
 )
@@ -185,6 +187,28 @@ def test_late_launches_are_explained_up_to_what_was_asked_for(join_s: float, end
     workers = [Worker("w1", 4.0, join_s), *four_workers()[1:]]
     span = only(Story(workers=workers, more=fault("i1", 3.0, heal_due_s=5.0, asked_s=15.0)))
     assert span.to_s == pytest.approx(end_s + RECOVERY_S)
+
+
+KUBERAY = CLUSTER.model_copy(update={"kind": "sim", "twin": TwinSpec(provider="kuberay")})
+
+
+@pytest.mark.parametrize(
+    ("cluster", "launch_s", "node_type", "end_s"),
+    [
+        pytest.param(KUBERAY, 14.5, "gpu", 16.0, id="tried again"),
+        pytest.param(KUBERAY, 12.5, "gpu", 16.0, id="sooner"),
+        pytest.param(KUBERAY, 15.5, "gpu", 10.1, id="too late to be the next try"),
+        pytest.param(KUBERAY, 14.5, "big", 10.1, id="of another type"),
+        pytest.param(CLUSTER, 14.5, "gpu", 10.1, id="with a cloud, which is asked again by Ray"),
+    ],
+)
+def test_on_kuberay_a_launch_that_failed_is_tried_again_later(
+    cluster: ClusterSpec, launch_s: float, node_type: str, end_s: float
+) -> None:
+    refused = (6.0, NodeLaunchFailed(node_type=node_type, count=1, reason="quota", request="q", node=None))
+    workers = [Worker("w1", launch_s, 16.0), *(Worker(f"w{place}", 1.0, 2.0) for place in (2, 3))]
+    more = [refused, *fault("i1", 5.0, heal_due_s=10.0)]
+    assert only(Story(opening=opened(cluster=cluster), workers=workers, more=more)).to_s == end_s + RECOVERY_S
 
 
 def test_launches_do_not_extend_a_fault_on_some_node() -> None:

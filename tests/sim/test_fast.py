@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
 from ray.autoscaler.v2.scheduler import ResourceRequestSource, SchedulingNode, SchedulingNodeStatus
-from ray.core.generated.autoscaler_pb2 import ResourceRequest
+from ray.core.generated.autoscaler_pb2 import NodeStatus, ResourceRequest
 
 from chaos.events import NodeJoined, NodeTerminated
 from chaos.sim.fast import _dataclass_once, _deep_copy
@@ -30,6 +31,15 @@ cluster: {{kind: sim, twin: {{mode: {mode}, provider: kuberay}}, update_interval
 workload: {{name: task_bursts, stages: [{{tasks: 2, batches: 40}}]}}
 schedule:
   - {{fault: kill_operator, at_s: 0, duration_s: 12}}
+"""
+# Nodes come and go; at last the autoscaler does, and its successor is shown all the dead that the GCS remembers.
+COMING_AND_GOING = """
+cluster: {{kind: sim, twin: {{mode: {mode}}}, update_interval_s: 1, idle_timeout_s: 2, max_workers: 2, node_types: {{
+  gpu: {{resources: {{CPU: 2, GPU: 1}}, max_workers: 2}}}}}}
+workload: {{name: task_bursts, stages: [{stages}]}}
+deadline_s: 1000
+schedule:
+  - {{fault: kill_autoscaler, on: {{event: node.terminated, nth: 14}}, after_s: 75, duration_s: 4}}
 """
 
 
@@ -79,6 +89,29 @@ def test_where_nothing_happens_no_update_is_made_and_idle_nodes_end_in_time(
     assert len(ended_s["exact"]) == 3
     assert ended_s["fast"] == ended_s["exact"]
     assert updates["fast"] < updates["exact"] / 5
+
+
+def test_what_ended_a_while_ago_is_forgotten_until_another_autoscaler_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    theirs = Reconciler.reconcile
+
+    def counted(**given: Any) -> object:
+        nodes = given["ray_cluster_resource_state"].node_states
+        shown.append(sum(node.status == NodeStatus.DEAD for node in nodes))
+        return theirs(**given)
+
+    monkeypatch.setattr(Reconciler, "reconcile", staticmethod(counted))
+    stages = ", ".join(["{tasks: 2, batches: 2}, {tasks: 0, pause_s: 80}"] * 8)
+    made, most = {}, {}
+    for mode in ("exact", "fast"):
+        shown.clear()
+        made[mode] = decisions(recorded(COMING_AND_GOING.format(mode=mode, stages=stages), tmp_path))
+        first = shown.index(14)  # in exact mode the last two ends; in fast mode the successor's first update
+        most[mode] = max(shown[:first])
+    assert made["fast"] == made["exact"]
+    assert most == {"exact": 12, "fast": 2}
 
 
 def test_fast_mode_too_gives_the_same_bytes(tmp_path: Path) -> None:
