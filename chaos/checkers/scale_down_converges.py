@@ -10,16 +10,21 @@ from chaos.checkers.property import Property
 from chaos.demand import all_workers
 from chaos.history import History
 
+_UPDATES = 2  # Ray's autoscaler v2: RAY_STOP_REQUESTED in one, TERMINATING in a later one
+
 
 def scale_down_bound_s(facts: Facts, *, faults_cost_s: float = 0.0) -> float | None:
     """How long the way back to the minimum may take; None without a baseline.
 
-    The idle timeout is waited for once, it is not multiplied: only what the baseline took beyond it is.
+    The idle timeout is waited for once, it is not multiplied: only what the baseline took beyond it is. That is at
+    least two updates, one that ends Ray on a node and one that ends its instance: a baseline whose last nodes had been
+    idle before its load ended shows less.
     """
     if facts.baseline is None:
         return None
     idle_s = longest_idle_timeout_s(facts)
-    return idle_s + facts.over(max(0.0, facts.baseline.scale_down_s - idle_s), faults_cost_s=faults_cost_s)
+    beyond_s = max(_UPDATES * facts.cluster.update_interval_s, facts.baseline.scale_down_s - idle_s)
+    return idle_s + facts.over(beyond_s, faults_cost_s=faults_cost_s)
 
 
 def watch_at_least_s(history: History) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chaos.checkers.scale_down_converges import watch_at_least_s
-from tests.checkers.histories import Story, Worker, fault, four_workers, judged
+from tests.checkers.histories import BASELINE, CLUSTER, Story, Worker, fault, four_workers, judged, opened
 
 
 def gone_at(gone_s: float, **changes: object) -> Story:
@@ -20,6 +20,13 @@ def test_scale_down_waits_for_the_idle_timeout_once() -> None:
     assert (verdict.verdict, verdict.measured) == ("fail", 20.0)
     verdict = judged("scale_down_converges", gone_at(999.0))
     assert (verdict.verdict, verdict.measured) == ("fail", 34.0)
+
+
+def test_a_baseline_whose_nodes_were_idle_before_its_end_does_not_show_the_whole_way() -> None:
+    quick = BASELINE.model_copy(update={"scale_down_s": 1.0})
+    slow = opened(cluster=CLUSTER.model_copy(update={"update_interval_s": 3}))
+    assert judged("scale_down_converges", gone_at(57.0, baseline=quick)).bound == 6.0 + 2.0 * 2.0 + 8.0
+    assert judged("scale_down_converges", gone_at(57.0, baseline=quick, opening=slow)).bound == 6.0 + 2.0 * 6.0 + 8.0
 
 
 def test_scale_down_cannot_judge_what_was_not_watched() -> None:
