@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -62,7 +63,9 @@ class CloudOutage(Fault):
             return Effect(outcome="unknown", detail="Ray has not called the API yet")
         if self.mode == "slow":
             detail = f"{harmed} calls were answered late"
-            return Effect(outcome="took_effect", detail=detail, asked=self.delay_s, unit="s")
+            # The healing lets go whatever is held.
+            asked_s = min(self.delay_s or 0.0, site.duration_s or math.inf)
+            return Effect(outcome="took_effect", detail=detail, asked=asked_s, unit="s")
         said = any(
             event.about in ("error", "no_state", "launch_failed")
             for _, event in site.history.of(AutoscalerLogged, since_s=site.injected_s)

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.cluster_spec import ClusterSpec
-from chaos.events import NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
+from chaos.events import ClusterSampled, NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import DuplicatedLaunch
 
@@ -40,8 +40,10 @@ class DuplicateLaunch(Fault):
         """Looks for a node that nobody asked for, and what Ray did with it: it joined, or the autoscaler ended it."""
         asked = {event.node for _, event in site.history.of(NodeLaunching)}
         # The autoscaler ends some before they run.
-        ended = {event.node for _, event in site.history.of(NodeTerminating, since_s=site.injected_s)} - asked
-        began = ended | {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)} - asked
+        ended = {event.node for _, event in site.history.of(NodeTerminating, since_s=site.injected_s)}
+        started = {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)}
+        others = asked | _known_before(site)
+        ended, began = ended - others, (ended | started) - others
         if not began:
             return Effect(outcome="unknown", detail="no node began that nobody asked for")
         joined = began & {event.node for _, event in site.history.of(NodeJoined)}
@@ -49,3 +51,11 @@ class DuplicateLaunch(Fault):
             return Effect(outcome="unknown", detail=f"{len(began)} began that nobody asked for; Ray has not noticed")
         told = f"{len(began)} began that nobody asked for; {len(joined)} joined, the autoscaler ended {len(ended)}"
         return Effect(outcome="took_effect", detail=told, measured=float(len(began)))
+
+
+def _known_before(site: Site) -> set[str]:
+    """The nodes that there were when the fault came into force, whoever launched them."""
+    known = {event.node for record, event in site.history.of(NodeStarted) if record.t_s < site.injected_s}
+    known |= {event.node for record, event in site.history.of(NodeJoined) if record.t_s < site.injected_s}
+    samples = (sample for record, sample in site.history.of(ClusterSampled) if record.t_s < site.injected_s)
+    return known.union(*(sample.cloud for sample in samples))

@@ -38,25 +38,29 @@ class SlowJoin(Fault):
     async def probe(self, site: Site) -> Effect:
         """Looks for a node, asked for while in force, that joined later than its own time and `delay_s`.
 
-        Later than is usual, too (`usual_join_s`). Its own time is half of the fastest join among them, or of what is
-        usual if that is less; where nothing says what is, `delay_s` has to do.
+        Later than is usual, too (`usual_join_s`). Its own time is half of the fastest join among those of its type, or
+        of what is usual if that is less; where nothing says what is, `delay_s` has to do.
         """
-        usual_s = usual_join_s(site) or 0.0
         asked = asked_in_force(site)
         joined = {event.node: record.t_s for record, event in site.history.of(NodeJoined, since_s=site.injected_s)}
-        waited = [
-            joined[event.node] - record.t_s
-            for record, event in site.history.of(NodeStarted, since_s=site.injected_s)
-            if event.node in joined and event.node in asked and self.node_type in (None, event.node_type)
+        waited: dict[str, list[float]] = {}
+        for record, event in site.history.of(NodeStarted, since_s=site.injected_s):
+            if event.node in joined and event.node in asked and self.node_type in (None, event.node_type):
+                waited.setdefault(event.node_type, []).append(joined[event.node] - record.t_s)
+        usual_s = {node_type: usual_join_s(site, node_type) or 0.0 for node_type in waited}
+        late = [
+            waited_s
+            for node_type, all_s in waited.items()
+            for waited_s in all_s
+            if waited_s >= max(self.delay_s + _OWN_SHARE * min(usual_s[node_type], *all_s), usual_s[node_type])
         ]
-        own_s = _OWN_SHARE * min((usual_s, *waited))
-        late = [waited_s for waited_s in waited if waited_s >= max(self.delay_s + own_s, usual_s)]
+        told = ", ".join(f"{usual_s[node_type]:.1f} s" for node_type in sorted(waited))
         if not late:
-            detail = f"no node has joined later than the usual {usual_s:.1f} s" if waited else "no late node has joined"
+            detail = f"no node has joined later than the usual {told}" if waited else "no late node has joined"
             return Effect(outcome="unknown", detail=detail, asked=self.delay_s, unit="s")
         return Effect(
             outcome="took_effect",
-            detail=f"{len(late)} of {len(waited)} nodes joined late; a node takes {usual_s:.1f} s",
+            detail=f"{len(late)} of {sum(map(len, waited.values()))} nodes joined late; a node takes {told}",
             asked=self.delay_s,
             measured=round(max(late), 3),
             unit="s",

@@ -12,7 +12,8 @@ time to be over**,
   - for a fault without node victims, or on the head: for each launch asked for while it was in force, the moment the
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request; on KubeRay, whose operator tries again ever
-    later what fails, the same of a launch within the fault's own time after the harm, of a type of which one failed;
+    later what fails (controller-runtime's back-off), the moment a launch joined, at most `join_s` after it began, that
+    came in place of one that had failed then: since the harm the autoscaler has not ceased to wait;
   - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
     completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
   - for a fault on the head, or one that ended the head while it was being made: where the GCS fell silent while it was
@@ -99,13 +100,13 @@ class Loss:
 
 def faults_cost_s(spans: Sequence[Explained], *, from_s: float, to_s: float) -> float:
     """How many seconds of this window these intervals cover; between 0 and the window's length."""
-    return sum(end_s - begin_s for begin_s, end_s in _covered(spans, from_s=from_s, to_s=to_s))
+    return sum((end_s - begin_s for begin_s, end_s in _covered(spans, from_s=from_s, to_s=to_s)), 0.0)
 
 
 def uncovered_since_s(spans: Sequence[Explained], *, to_s: float, length_s: float) -> float:
     """The moment since which, until `to_s`, so many seconds lie outside these intervals."""
     since_s = to_s - length_s
-    for begin_s, end_s in reversed(_covered(spans, from_s=float("-inf"), to_s=to_s)):
+    for begin_s, end_s in reversed(_covered(spans, from_s=-math.inf, to_s=to_s)):
         if end_s <= since_s:
             break
         since_s -= end_s - begin_s
@@ -285,18 +286,17 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
 
 
 def _tried_again_s(facts: Facts, from_s: float, to_s: float) -> list[float]:
-    """When a launch of each type joined, of which one failed in this interval, that came no longer after it than it is.
+    """When launches joined that came after this interval in place of ones that had failed in it.
 
-    A controller's next try comes after twice the time of the one before (5 ms at first), so after at most the time for
-    which it has failed.
+    Such are those of a type of which one failed, before which the autoscaler has not ceased to wait for a launch since.
     """
     failures = facts.history.of(NodeLaunchFailed, since_s=from_s)
     types = {event.node_type for record, event in failures if record.t_s <= to_s}
-    until_s = to_s + (to_s - from_s)
-    again = [one for one in launches(facts) if one.node_type in types and to_s < one.launching.t_s <= until_s]
-    first = {one.node_type: one for one in reversed(again)}.values()
+    after = in_time(facts.history.of(ClusterSampled, since_s=to_s))
+    calm_s = next((r.t_s for r, s in after if s.reachable and not s.autoscaler_pending), math.inf)
+    again = [one for one in launches(facts) if one.node_type in types and to_s < one.launching.t_s <= calm_s]
     limit_s = _join_s(facts)
-    return [min(one.joined.t_s if one.joined else math.inf, one.launching.t_s + limit_s) for one in first]
+    return [min(one.joined.t_s if one.joined else math.inf, one.launching.t_s + limit_s) for one in again]
 
 
 def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:

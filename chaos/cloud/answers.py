@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
@@ -77,6 +78,8 @@ class Answers:
     def __init__(self, ledger: Ledger, deviations: Deviations) -> None:
         self._ledger = ledger
         self._deviations = deviations
+        self._held: Counter[str] = Counter()
+        self._late: Counter[str] = Counter()
 
     async def admit(self) -> None:
         """Returns when a call is to be carried out: at once, or late.
@@ -171,18 +174,26 @@ class Answers:
 
     async def _hold(self, effect_id: str, delay_s: float) -> None:
         begun_s = monotonic_s()
-        while (left_s := begun_s + delay_s - monotonic_s()) > 0:
-            if self._ledger.effect(effect_id) is None:
-                self._let_go(effect_id, monotonic_s() - begun_s)
-                return
-            await asyncio.sleep(min(_POLL_S, left_s))
-        self._deviations.note(effect_id, "slow", f"{delay_s:g} s late")
+        self._held[effect_id] += 1
+        try:
+            while (left_s := begun_s + delay_s - monotonic_s()) > 0 and self._ledger.effect(effect_id) is not None:
+                await asyncio.sleep(min(_POLL_S, left_s))
+        finally:
+            self._held[effect_id] -= 1
+        if self._ledger.effect(effect_id) is not None:
+            self._deviations.note(effect_id, "slow", f"{delay_s:g} s late")
+        else:
+            self._let_go(effect_id, monotonic_s() - begun_s)
 
     def _let_go(self, effect_id: str, held_s: float) -> None:
-        """The effect was undone while it held a call, of which its caller may have noticed little."""
+        """The effect was undone while it held a call; of all that it held the last one tells."""
         if held_s >= _NOTICED_S:
-            self._deviations.note(effect_id, "slow", f"{held_s:.1f} s late")
-            self._deviations.settle(effect_id)
+            self._late[effect_id] += 1
+        if self._held[effect_id] == 0:
+            del self._held[effect_id]
+            if late := self._late.pop(effect_id, 0):
+                self._deviations.note(effect_id, "slow", "until the healing", count=late)
+                self._deviations.settle(effect_id)
 
     def _in_force(self, kind: type[H]) -> Iterator[tuple[ActiveEffect, H]]:
         for effect in self._ledger.effects():

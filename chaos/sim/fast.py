@@ -13,7 +13,6 @@ import copy
 import dataclasses
 import functools
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import SimpleNamespace
@@ -34,7 +33,6 @@ from chaos.sim.ray import DEAD_REMEMBERED
 
 DROPPED_AFTER_S = 60.0
 """For how long the row of an instance that has ended, and that nobody shows any more as living, is kept."""
-_FORGOTTEN_KEPT = 2 * DEAD_REMEMBERED  # the GCS itself shows no more than the last of them
 _MS = 1000.0
 _NS = 1_000_000_000
 _ATOMS = frozenset({bool, int, float, str, bytes, type(None)})
@@ -102,7 +100,10 @@ class _Rows(InstanceStorage):  # type: ignore[misc]
 
 
 class FastAutoscaler(Autoscaler):
-    """One incarnation of the autoscaler; `settled` says whether no harm is in force."""
+    """One incarnation of the autoscaler.
+
+    `settled` says whether no harm is in force, and `remembered` which dead nodes the GCS remembers, by Ray node id.
+    """
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class FastAutoscaler(Autoscaler):
         name: str,
         interval_s: float,
         settled: Callable[[], bool],
+        remembered: Callable[[], set[str]],
     ) -> None:
         super().__init__(provider, drain, name=name)
         self._replaced += tuple(
@@ -119,12 +121,12 @@ class FastAutoscaler(Autoscaler):
         )
         self._interval_s = interval_s
         self._settled = settled
+        self._remembered = remembered
         self._inputs: tuple[object, ...] | None = None
         self._outcome = AutoscalingState()
         self._named_each = 0
         self._updated_s = monotonic_s()
         self.forgotten: set[str] = set()
-        self._forgotten_in_turn: deque[str] = deque()
         self.skipped = 0
 
     def _storage(self, name: str) -> InstanceStorage:
@@ -156,7 +158,7 @@ class FastAutoscaler(Autoscaler):
                 self.quiet_for_s = _until_idle_s(state, limits_s)
                 return self._outcome
         self._inputs, self.quiet_for_s = None, 0.0
-        if self._settled():
+        if self._settled() and not releases.paces_by_ended():
             state = self._without_dropped(state, instances)
         version, named = self._rows_version(), self._identified
         self._outcome = super().update(state, instances, config=config, errors=errors, stop_errors=stop_errors, log=log)
@@ -190,20 +192,22 @@ class FastAutoscaler(Autoscaler):
         shown = {*instances, *living}
         before_ns = (wall_s() - DROPPED_AFTER_S) * _NS
         rows, _ = self._rows.get_instances()
-        over = {
-            instance_id: row.node_id
-            for instance_id, row in rows.items()
-            if row.status in _ENDED
-            and row.cloud_instance_id not in shown
-            and row.status_history[-1].timestamp_ns < before_ns
-        }
+        over, kept = [], set()
+        for instance_id, row in rows.items():
+            long_ended = row.status in _ENDED and row.status_history[-1].timestamp_ns < before_ns
+            if long_ended and row.cloud_instance_id not in shown:
+                over.append((instance_id, row.cloud_instance_id))
+            else:
+                kept.add(row.cloud_instance_id)
+        # An instance may have had several Ray nodes, and has as many rows, or one, as the release has it.
+        over = [(instance_id, cloud_id) for instance_id, cloud_id in over if not cloud_id or cloud_id not in kept]
         if not over:
             return state
-        self._rows.batch_delete_instances(list(over))
-        self._forgotten_in_turn.extend(ray_node_id for ray_node_id in over.values() if ray_node_id)
-        self.forgotten.update(self._forgotten_in_turn)
-        while len(self._forgotten_in_turn) > _FORGOTTEN_KEPT:
-            self.forgotten.discard(self._forgotten_in_turn.popleft())
+        self._rows.batch_delete_instances([instance_id for instance_id, _ in over])
+        gone = {cloud_id for _, cloud_id in over}
+        self.forgotten.update(node.node_id.hex() for node in state.node_states if node.instance_id in gone)
+        if len(self.forgotten) > 2 * DEAD_REMEMBERED:
+            self.forgotten &= self._remembered()
         rest = ClusterResourceState()
         rest.CopyFrom(state)
         del rest.node_states[:]

@@ -167,7 +167,12 @@ class Monitor:
         if self._settled is None:
             return Autoscaler(provider, self._views.drain, name=name)
         return FastAutoscaler(
-            provider, self._views.drain, name=name, interval_s=self._interval_s, settled=self._settled
+            provider,
+            self._views.drain,
+            name=name,
+            interval_s=self._interval_s,
+            settled=self._settled,
+            remembered=lambda: {node.ray_node_id for node in self._model.dead()},
         )
 
     async def _until_next(self, motion: Motion, autoscaler: Autoscaler, *, changed: bool) -> bool:

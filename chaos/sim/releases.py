@@ -51,3 +51,8 @@ def recovering(monitor: Any | None) -> Collection[float]:
     """How far each node type that could not be had is available again, 0 to 1; since 2.56 time alone brings it back."""
     tell = getattr(monitor, "get_recoverable_resource_availabilities", dict)
     return list(tell().values())
+
+
+def paces_by_ended() -> bool:
+    """Whether launches are paced by every instance that ever was allocated; since 2.48 by those that run."""
+    return "allocated_instances" in inspect.signature(reconciler.Reconciler._compute_to_launch).parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -192,23 +193,45 @@ def test_late_launches_are_explained_up_to_what_was_asked_for(join_s: float, end
 KUBERAY = CLUSTER.model_copy(update={"kind": "sim", "twin": TwinSpec(provider="kuberay")})
 
 
+@dataclass
+class Waits(Story):
+    """The autoscaler waits for a launch until then."""
+
+    waits_to_s: float = 0.0
+
+    def sample(self, t_s: float) -> ClusterSampled:
+        return super().sample(t_s).model_copy(update={"autoscaler_pending": int(t_s < self.waits_to_s)})
+
+
+def refused(*, at_s: float = 6.0, node_type: str = "gpu") -> list[Timed]:
+    told = NodeLaunchFailed(node_type=node_type, count=1, reason="quota", request="q", node=None)
+    return [(at_s, told), *fault("i1", 5.0, heal_due_s=10.0)]
+
+
 @pytest.mark.parametrize(
-    ("cluster", "launch_s", "node_type", "end_s"),
+    ("waits_to_s", "more", "cluster", "end_s"),
     [
-        pytest.param(KUBERAY, 14.5, "gpu", 16.0, id="tried again"),
-        pytest.param(KUBERAY, 12.5, "gpu", 16.0, id="sooner"),
-        pytest.param(KUBERAY, 15.5, "gpu", 10.1, id="too late to be the next try"),
-        pytest.param(KUBERAY, 14.5, "big", 10.1, id="of another type"),
-        pytest.param(CLUSTER, 14.5, "gpu", 10.1, id="with a cloud, which is asked again by Ray"),
+        pytest.param(31.0, refused(), KUBERAY, 33.0, id="tried again"),
+        pytest.param(29.0, refused(), KUBERAY, 10.1, id="another one, after the autoscaler had ceased to wait"),
+        pytest.param(31.0, refused(node_type="big"), KUBERAY, 10.1, id="of another type"),
+        pytest.param(31.0, refused(at_s=10.5), KUBERAY, 10.1, id="failed after it"),
+        pytest.param(31.0, refused(), CLUSTER, 10.1, id="with a cloud, which is asked again by Ray"),
     ],
 )
 def test_on_kuberay_a_launch_that_failed_is_tried_again_later(
-    cluster: ClusterSpec, launch_s: float, node_type: str, end_s: float
+    waits_to_s: float, more: list[Timed], cluster: ClusterSpec, end_s: float
 ) -> None:
-    refused = (6.0, NodeLaunchFailed(node_type=node_type, count=1, reason="quota", request="q", node=None))
-    workers = [Worker("w1", launch_s, 16.0), *(Worker(f"w{place}", 1.0, 2.0) for place in (2, 3))]
-    more = [refused, *fault("i1", 5.0, heal_due_s=10.0)]
-    assert only(Story(opening=opened(cluster=cluster), workers=workers, more=more)).to_s == end_s + RECOVERY_S
+    workers = [Worker("w1", 30.0, 33.0), *(Worker(f"w{place}", 1.0, 2.0) for place in (2, 3))]
+    story = Waits(opening=opened(cluster=cluster), workers=workers, more=more, waits_to_s=waits_to_s)
+    assert only(story).to_s == end_s + RECOVERY_S
+
+
+def test_what_is_tried_again_has_no_longer_to_join_than_any_node() -> None:
+    workers = [Worker("w1", 20.0, 23.0), Worker("w2", 30.0, 39.0)]
+    story = Waits(opening=opened(cluster=KUBERAY), workers=workers, more=refused(), waits_to_s=31.0)
+    assert only(story).to_s == 30.0 + BASELINE.join_s + RECOVERY_S
+    story.without = (NodeJoined,)
+    assert only(story).to_s == 30.0 + BASELINE.join_s + RECOVERY_S
 
 
 def test_launches_do_not_extend_a_fault_on_some_node() -> None:

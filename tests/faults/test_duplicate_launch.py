@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.events import Event, NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
+from chaos.events import ClusterSampled, Event, NodeJoined, NodeLaunching, NodeStarted, NodeTerminating
 from chaos.harm import DuplicatedLaunch
 from faults.duplicate_launch import DuplicateLaunch
 from tests.doubles import FakeCluster, site_of
@@ -40,6 +40,19 @@ async def test_a_twin_that_the_autoscaler_ended_before_it_ran_is_the_proof() -> 
     ended = [(12.0, NodeTerminating(node="w2"))]
     seen = await DuplicateLaunch().probe(site_of(FakeCluster(), events=[*ASKED, *ended]))
     assert (seen.outcome, seen.measured) == ("took_effect", 1.0)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (9.0, NodeStarted(node="w2", node_type="gpu", instance="i-2")),
+        (9.0, NodeJoined(node="w2", node_type="gpu", ray_node_id="r2", resources={})),
+        (9.0, ClusterSampled.model_validate({"reachable": True, "cloud": {"w2": "running"}})),
+    ],
+)
+async def test_the_end_of_a_node_that_was_there_before_is_no_proof(before: tuple[float, Event]) -> None:
+    events = [before, (12.0, NodeTerminating(node="w2"))]
+    assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
 
 
 async def test_what_was_asked_for_is_no_twin_and_one_ray_does_not_know_is_no_proof() -> None:

@@ -32,7 +32,7 @@ async def test_running_for_longer_than_a_join_takes_is_the_proof() -> None:
     events = [(1.0, BASELINE), ASKED, STARTED, running(19.0)]
     seen = await ZombieLaunch().probe(site_of(FakeCluster(), events=events))
     assert (seen.outcome, seen.measured, seen.unit) == ("took_effect", 8.0, "s")
-    assert seen.detail == "w4 ran, and did not join within 7.5 s"
+    assert seen.detail == "ran and did not join: w4 for 8.0 s"
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,31 @@ def test_what_is_usual_is_known_by_the_baseline_and_by_the_nodes_before(
     before: list[tuple[float, Event]], usual_s: float
 ) -> None:
     baseline: tuple[float, Event] = (0.1, BASELINE)
-    assert usual_join_s(site_of(FakeCluster(), events=[baseline, *before])) == pytest.approx(usual_s)
+    assert usual_join_s(site_of(FakeCluster(), events=[baseline, *before]), "gpu") == pytest.approx(usual_s)
 
 
 def test_without_a_baseline_nodes_before_say_what_is_usual() -> None:
-    assert usual_join_s(site_of(FakeCluster())) is None
+    assert usual_join_s(site_of(FakeCluster()), "gpu") is None
     events = joined_before(1.0, 2.0, 1.5, 1.0)
-    assert usual_join_s(site_of(FakeCluster(), events=events)) == pytest.approx(2.0)
+    assert usual_join_s(site_of(FakeCluster(), events=events), "gpu") == pytest.approx(2.0)
+    assert usual_join_s(site_of(FakeCluster(), events=events), "big") is None
+    fixed = BASELINE.model_copy(update={"join_s": 0.0})
+    assert usual_join_s(site_of(FakeCluster(), events=[(0.1, fixed), *events]), "gpu") == pytest.approx(2.0)
+
+
+def test_a_node_that_starts_or_joins_again_does_not_change_what_its_first_join_took() -> None:
+    again: list[tuple[float, Event]] = [
+        (9.92, NodeJoined(node="early0", node_type="gpu", ray_node_id="again", resources={})),
+        (9.95, NodeStarted(node="early1", node_type="gpu", instance="i-early1")),
+    ]
+    events = [*joined_before(1.0, 2.0, 1.5, 1.0), *again]
+    assert usual_join_s(site_of(FakeCluster(), events=events), "gpu") == pytest.approx(2.0)
+
+
+async def test_a_node_of_another_type_is_no_zombie() -> None:
+    events = [(1.0, BASELINE), ASKED, STARTED, running(19.0)]
+    assert (await ZombieLaunch(node_type="big").probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
+    assert (await ZombieLaunch(node_type="gpu").probe(site_of(FakeCluster(), events=events))).outcome == "took_effect"
 
 
 async def test_it_is_healed_when_no_zombie_runs_any_more() -> None:

@@ -12,6 +12,7 @@ from ray.autoscaler.v2.scheduler import ResourceRequestSource, SchedulingNode, S
 from ray.core.generated.autoscaler_pb2 import NodeStatus, ResourceRequest
 
 from chaos.events import NodeJoined, NodeTerminated
+from chaos.sim import releases
 from chaos.sim.fast import _dataclass_once, _deep_copy
 from tests.sim.decisions import decisions, recorded
 from tests.sim.schedules import random_text
@@ -91,9 +92,11 @@ def test_where_nothing_happens_no_update_is_made_and_idle_nodes_end_in_time(
     assert updates["fast"] < updates["exact"] / 5
 
 
+@pytest.mark.parametrize(("paces", "most_shown"), [(False, 2), (True, 12)])
 def test_what_ended_a_while_ago_is_forgotten_until_another_autoscaler_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    paces: bool, most_shown: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(releases, "paces_by_ended", lambda: paces)
     shown: list[int] = []
     theirs = Reconciler.reconcile
 
@@ -111,7 +114,7 @@ def test_what_ended_a_while_ago_is_forgotten_until_another_autoscaler_asks(
         first = shown.index(14)  # in exact mode the last two ends; in fast mode the successor's first update
         most[mode] = max(shown[:first])
     assert made["fast"] == made["exact"]
-    assert most == {"exact": 12, "fast": 2}
+    assert most == {"exact": 12, "fast": most_shown}
 
 
 def test_fast_mode_too_gives_the_same_bytes(tmp_path: Path) -> None:

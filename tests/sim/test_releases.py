@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ray.autoscaler.v2.instance_manager.cloud_providers.kuberay import cloud_provider
+from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
 
 from chaos.errors import ClusterError
 from chaos.events import RunOpened
@@ -103,3 +104,12 @@ def test_an_earlier_release_runs_on_kuberay(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["verdict"] == "pass"
+
+
+def test_launches_are_paced_by_those_that_run_but_were_by_all_that_ever_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not releases.paces_by_ended()
+
+    def until_2_47(queued_instances: object, requested_instances: object, allocated_instances: object) -> None: ...
+
+    monkeypatch.setattr(Reconciler, "_compute_to_launch", staticmethod(until_2_47))
+    assert releases.paces_by_ended()
