@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaos.checker import Judgement, Verdict
 from chaos.checkers.cost import explained, faults_cost_s
@@ -90,20 +90,25 @@ def _kept(facts: Facts, node: str, own: list[Row], last: Record) -> list[_Stretc
 
 def _stretches(node: str, own: list[Row], samples: list[tuple[Record, ClusterSampled]]) -> list[_Stretch]:
     told = f"the Cloud ran {node}, and the autoscaler did not account for it"
-    found = []
-    first: Record | None = None
+    found: list[_Stretch] = []
+    goes_on = False
     for record, sample in samples:
-        runs = sample.cloud.get(node) == "running"
-        known = any(_from_s(row) <= record.t_s <= row.over_s for row in own)
-        if runs and not known:
-            first = first or record
-            last = record
-        elif first is not None:
-            found.append(_Stretch(first, last, told))
-            first = None
-    if first is not None:
-        found.append(_Stretch(first, last, told))
+        if sample.cloud.get(node) != "running" or any(_from_s(row) <= record.t_s <= row.over_s for row in own):
+            goes_on = False
+            continue
+        over = _over_since(own, found[-1].last.t_s, record.t_s) if goes_on else None
+        if goes_on and over is None:
+            found[-1] = replace(found[-1], last=record)
+        else:
+            found.append(_Stretch(over or record, record, told))
+        goes_on = True
     return found
+
+
+def _over_since(own: list[Row], from_s: float, to_s: float) -> Record | None:
+    """How the last row ended that began and was over between two samples: where nothing happens they are far apart."""
+    ended = [row.steps[-1].record for row in own if from_s < _from_s(row) <= row.over_s < to_s]
+    return max(ended, key=lambda record: record.t_s, default=None)
 
 
 def _from_s(row: Row) -> float:

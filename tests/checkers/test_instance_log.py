@@ -362,6 +362,27 @@ def test_an_instance_without_a_row_fails_after_two_updates_and_the_slack() -> No
     assert judged("instances_accounted", late).verdict == "pass"
 
 
+@pytest.mark.parametrize(("begun_s", "verdict"), [(16.0, "pass"), (None, "fail")])
+def test_an_instance_that_a_row_was_about_between_two_samples_was_accounted_for_then(
+    begun_s: float | None, verdict: str
+) -> None:
+    story = Story()
+    w4 = story.workers[3]
+    own = [
+        (t, e) for t, e in altered(story) if not (t > 14.0 and isinstance(e, AutoscalerLogged) and "w4-row" in e.text)
+    ]
+    own.append((14.0, logged(w4, "RAY_RUNNING", "TERMINATED", "no longer found")))
+    if begun_s is not None:
+        own.append((begun_s, logged(w4, "REQUESTED", "ALLOCATED", "allocated unassigned cloud instance i-w4", row="b")))
+        own.append((38.0, logged(w4, "ALLOCATED", "TERMINATED", "no longer found", row="b")))
+    own.append((41.0, logged(w4, "REQUESTED", "ALLOCATED", "allocated unassigned cloud instance i-w4", row="c")))
+    own.append((48.5, logged(w4, "ALLOCATED", "TERMINATED", "no longer found", row="c")))
+    thinned = [(t, e) for t, e in own if not (isinstance(e, ClusterSampled) and 15.0 < t < 39.0)]
+    found = judged("instances_accounted", sorted(thinned, key=lambda pair: pair[0]))
+    assert found.verdict == verdict
+    assert found.measured == (2.0 if begun_s else 25.0)
+
+
 def test_what_runs_after_the_head_was_hit_is_judged_only_where_the_log_goes_on() -> None:
     late = Worker("w5", 20.0, 24.0, gone_s=60.0)
     story = Story(workers=[*four_workers(), late], more=fault("i1", 15.0, victims=("head",)))
