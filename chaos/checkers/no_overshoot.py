@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
@@ -86,7 +86,7 @@ class NoOvershoot(Property):
         lasting = [*_surplus_launches(facts, samples, instances), *_surplus_idle(facts, samples)]
         bound_s = facts.bounds.overshoot_s
         allowed = max(cluster.worker_limit for cluster in (facts.cluster, *(cluster for _, cluster in facts.edits)))
-        peak = max(len(_counted(sample, record.t_s, instances)) for record, sample in samples)
+        peak = max(len(counted) for _, counted in _counted(samples, instances))
         if lasting:
             worst_s, told, evidence = max(lasting, key=lambda one: one[0])
             if worst_s > bound_s:
@@ -112,9 +112,8 @@ class NoOvershoot(Property):
         self, facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
     ) -> Verdict | None:
         idle = headless_spans(facts)
-        for record, sample in samples:
+        for record, counted in _counted(samples, instances):
             most, limits = _limits(facts, record.t_s, idle)
-            counted = _counted(sample, record.t_s, instances)
             counts = Counter(one.node_type for one in counted)
             over = next((name for name, limit in limits.items() if counts[name] > limit), None)
             if len(counted) > most or over is not None:
@@ -200,19 +199,34 @@ def _absences(facts: Facts) -> dict[str, list[tuple[float, float]]]:
     return found
 
 
-def _counted(sample: ClusterSampled, at_s: float, instances: dict[str, _Instance]) -> list[_Instance]:
-    draining = {view.node for view in sample.nodes if view.status == "draining"}
-    return [
-        instances[node]
-        for node, state in sorted(sample.cloud.items())
-        if state != "stopping" and node in instances and node not in draining and instances[node].counts_at(at_s)
-    ]
+def _counted(
+    samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
+) -> Iterator[tuple[Record, list[_Instance]]]:
+    """The instances that count at each sample; what drained when the GCS last answered drains on while it does not."""
+    draining: set[str] = set()
+    for record, sample in samples:
+        if sample.reachable:
+            draining = {view.node for view in sample.nodes if view.status == "draining"}
+        yield (
+            record,
+            [
+                instances[node]
+                for node, state in sorted(sample.cloud.items())
+                if state != "stopping"
+                and node in instances
+                and node not in draining
+                and instances[node].counts_at(record.t_s)
+            ],
+        )
 
 
 def _surplus_launches(
     facts: Facts, samples: list[tuple[Record, ClusterSampled]], instances: dict[str, _Instance]
 ) -> list[tuple[float, str, list[Record]]]:
-    """How long each launch stayed that no demand explained, with what to tell and the evidence."""
+    """How long each launch stayed that no demand explained, with what to tell and the evidence.
+
+    On KubeRay a pod begins when the operator makes it: the time that faults explain before that does not count.
+    """
     answered = [(record, sample) for record, sample in samples if sample.reachable]
     times = [record.t_s for record, _ in answered]
     most = [wanted(sample, facts.cluster_at(record.t_s)).most for record, sample in answered]
@@ -224,7 +238,9 @@ def _surplus_launches(
     spans = explained(facts, scaling=True)
     found = []
     for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
-        begin = _in_force(samples, times, one.from_s - facts.bounds.overshoot_s)
+        late = spans if facts.cluster.on_kuberay else ()
+        since_s = uncovered_since_s(late, to_s=one.from_s, length_s=facts.bounds.overshoot_s)
+        begin = _in_force(samples, times, since_s)
         end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)
         if begin == end:
             continue

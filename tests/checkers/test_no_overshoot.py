@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.cluster_spec import NodeType
+from chaos.cluster_spec import NodeType, TwinSpec
 from chaos.events import ClusterSampled, NodeDied, NodeJoined
 from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, opened, waiting
 
@@ -27,6 +27,26 @@ def test_a_replacement_may_overlap_with_the_node_it_replaces() -> None:
     story = Story(workers=[*four_workers()[:3], dying, Worker("w5", 20.0, 24.0)])
     story.more = fault("i1", 19.0, victims=("w4",))
     assert judged("no_overshoot", story).verdict == "pass"
+
+
+@pytest.mark.parametrize(("drains_from_s", "verdict"), [(22.0, "pass"), (99.0, "fail")])
+def test_what_drained_drains_on_while_nobody_answers(drains_from_s: float, verdict: str) -> None:
+    preempted = Worker("w4", 4.0, 8.0, gone_s=40.0)
+    story = Story(workers=[*four_workers()[:3], preempted, Worker("w5", 24.0, 28.0)])
+    events: list[Timed] = []
+    for t_s, event in story.events():
+        if isinstance(event, ClusterSampled) and 26.0 <= t_s < 39.0:
+            events.append((t_s, ClusterSampled(reachable=False, cloud=event.cloud)))
+        elif isinstance(event, ClusterSampled):
+            drains = drains_from_s <= t_s
+            views = [
+                view.model_copy(update={"status": "draining"}) if drains and view.node == "w4" else view
+                for view in event.nodes
+            ]
+            events.append((t_s, event.model_copy(update={"nodes": tuple(views)})))
+        else:
+            events.append((t_s, event))
+    assert judged("no_overshoot", events).verdict == verdict
 
 
 def restarted(extra: Worker) -> Story:
@@ -78,6 +98,16 @@ def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None
     workers = [Worker("w1", 4.0, 35.0), *(Worker(f"w{n}", 4.0, 8.0) for n in (2, 3, 4))]
     story = Story(workers=workers, demand=lambda t_s: waiting(4) if 3.0 <= t_s < 9.0 else ())
     assert judged("no_overshoot", story).verdict == "pass"
+
+
+@pytest.mark.parametrize(("provider", "verdict"), [("kuberay", "pass"), ("cloud", "fail")])
+def test_a_pod_that_a_fault_held_back_is_explained_by_the_demand_of_before(provider: str, verdict: str) -> None:
+    twin = {"kind": "sim", "twin": TwinSpec.model_validate({"provider": provider})}
+    late = Worker("w1", 24.0, 28.0, busy_to_s=28.0, gone_s=50.0)
+    story = Story(workers=[late], demand=lambda t_s: waiting(1) if 3.0 <= t_s < 9.0 else ())
+    story.opening = opened(cluster=CLUSTER.model_copy(update={**twin, "idle_timeout_s": 20.0}))
+    story.more = fault("i1", 4.0, heal_due_s=23.0)
+    assert judged("no_overshoot", story).verdict == verdict
 
 
 def test_what_was_there_before_a_time_without_samples_counts() -> None:
