@@ -249,12 +249,17 @@ def test_only_a_fault_that_showed_nothing_explains_nothing() -> None:
 SPANS = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 50)), max_size=6)
 
 
+def intervals(spans: Sequence[tuple[float, float]]) -> list[Explained]:
+    """What injections explain, each by its begin and how long it is."""
+    record = History.of_events(Story().events())[0]
+    return [Explained(f"i{n}", "toy", from_s, from_s + length_s, record) for n, (from_s, length_s) in enumerate(spans)]
+
+
 @given(spans=SPANS, from_s=st.floats(0, 100), length_s=st.floats(0, 100))
 def test_the_cost_of_a_window_is_the_union_inside_it(
     spans: list[tuple[float, float]], from_s: float, length_s: float
 ) -> None:
-    record = History.of_events(Story().events())[0]
-    made = [Explained(f"i{n}", "toy", a, a + d, record) for n, (a, d) in enumerate(spans)]
+    made = intervals(spans)
     cost_s = faults_cost_s(made, from_s=from_s, to_s=from_s + length_s)
     assert 0.0 <= cost_s <= length_s + 1e-6
     assert faults_cost_s(made + made, from_s=from_s, to_s=from_s + length_s) == pytest.approx(cost_s)
@@ -269,16 +274,14 @@ def test_the_cost_of_a_window_is_the_union_inside_it(
 def test_so_many_seconds_that_nothing_covers_lie_between(
     spans: list[tuple[float, float]], to_s: float, length_s: float
 ) -> None:
-    record = History.of_events(Story().events())[0]
-    made = [Explained(f"i{n}", "toy", a, a + d, record) for n, (a, d) in enumerate(spans)]
+    made = intervals(spans)
     since_s = uncovered_since_s(made, to_s=to_s, length_s=length_s)
     open_s = to_s - since_s - faults_cost_s(made, from_s=since_s, to_s=to_s)
     assert open_s == pytest.approx(length_s, abs=1e-6)
 
 
 def test_what_is_covered_at_the_way_back_makes_it_longer() -> None:
-    record = History.of_events(Story().events())[0]
-    made = [Explained("a", "toy", 2.0, 5.0, record), Explained("b", "toy", 7.0, 9.0, record)]
+    made = intervals([(2.0, 3.0), (7.0, 2.0)])
     assert uncovered_since_s(made, to_s=10.0, length_s=0.5) == 9.5
     assert uncovered_since_s(made, to_s=10.0, length_s=1.5) == 6.5
     assert uncovered_since_s(made, to_s=10.0, length_s=4.0) == 1.0
