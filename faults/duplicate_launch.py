@@ -39,16 +39,19 @@ class DuplicateLaunch(Fault):
     async def probe(self, site: Site) -> Effect:
         """Looks for a node that nobody asked for, and what Ray did with it: it joined, or the autoscaler ended it."""
         asked = {event.node for _, event in site.history.of(NodeLaunching)}
-        # The autoscaler ends some before they run.
-        ended = {event.node for _, event in site.history.of(NodeTerminating, since_s=site.injected_s)}
-        started = {event.node for _, event in site.history.of(NodeStarted, since_s=site.injected_s)}
         others = asked | _known_before(site)
-        ended, began = ended - others, (ended | started) - others
+        starts = [event for _, event in site.history.of(NodeStarted, since_s=site.injected_s)]
+        others |= {event.node for event in starts if self.node_type not in (None, event.node_type)}
+        ended = {event.node for _, event in site.history.of(NodeTerminating, since_s=site.injected_s)} - others
+        started = {event.node for event in starts} - others
+        # The autoscaler ends some before they run, and of what type they are nobody says then.
+        began = started | ended if self.node_type is None else started
         if not began:
             return Effect(outcome="unknown", detail="no node began that nobody asked for")
         joined = began & {event.node for _, event in site.history.of(NodeJoined)}
         if not joined | ended:
             return Effect(outcome="unknown", detail=f"{len(began)} began that nobody asked for; Ray has not noticed")
+        ended &= began
         told = f"{len(began)} began that nobody asked for; {len(joined)} joined, the autoscaler ended {len(ended)}"
         return Effect(outcome="took_effect", detail=told, measured=float(len(began)))
 

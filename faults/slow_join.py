@@ -7,10 +7,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import NodeJoined, NodeStarted
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
-from faults.zombie_launch import asked_in_force, usual_join_s
+from faults.zombie_launch import asked_in_force, joins, usual_join_s
 
 _OWN_SHARE = 0.5  # of the fastest join that was seen: so much of it any node takes
 
@@ -42,11 +41,11 @@ class SlowJoin(Fault):
         of what is usual if that is less; where nothing says what is, `delay_s` has to do.
         """
         asked = asked_in_force(site)
-        joined = {event.node: record.t_s for record, event in site.history.of(NodeJoined, since_s=site.injected_s)}
         waited: dict[str, list[float]] = {}
-        for record, event in site.history.of(NodeStarted, since_s=site.injected_s):
-            if event.node in joined and event.node in asked and self.node_type in (None, event.node_type):
-                waited.setdefault(event.node_type, []).append(joined[event.node] - record.t_s)
+        for join in joins(site):
+            met = join.started_s >= site.injected_s and join.node in asked
+            if met and self.node_type in (None, join.node_type):
+                waited.setdefault(join.node_type, []).append(join.took_s)
         usual_s = {node_type: usual_join_s(site, node_type) or 0.0 for node_type in waited}
         late = [
             waited_s

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -63,16 +63,18 @@ class ZombieLaunch(Fault):
         if last is None:
             return {}
         record, sample = last
-        asked = asked_in_force(site)
-        joined = {event.node for _, event in site.history.of(NodeJoined)}
-        return {
-            event.node: record.t_s - started.t_s
-            for started, event in site.history.of(NodeStarted, since_s=site.injected_s)
-            if event.node in asked - joined
-            and self.node_type in (None, event.node_type)
-            and sample.cloud.get(event.node) == "running"
-            and record.t_s - started.t_s > _PATIENCE * (usual_join_s(site, event.node_type) or _USUAL_JOIN_S)
-        }
+        waiting = asked_in_force(site) - {event.node for _, event in site.history.of(NodeJoined)}
+        ran_s: dict[str, float] = {}
+        patience_s: dict[str, float] = {}
+        for started, event in site.history.of(NodeStarted, since_s=site.injected_s):
+            if self.node_type not in (None, event.node_type) or event.node not in waiting:
+                continue
+            if event.node_type not in patience_s:
+                patience_s[event.node_type] = _PATIENCE * (usual_join_s(site, event.node_type) or _USUAL_JOIN_S)
+            waited_s = record.t_s - started.t_s
+            if sample.cloud.get(event.node) == "running" and waited_s > patience_s[event.node_type]:
+                ran_s[event.node] = waited_s
+        return ran_s
 
 
 def usual_join_s(site: Site, node_type: str) -> float | None:
@@ -80,28 +82,44 @@ def usual_join_s(site: Site, node_type: str) -> float | None:
 
     The slowest of the baseline, from its request on, or of the last four of that type that joined in this run before
     the injection, from when their instances ran, whichever is less: a baseline on a machine that was busy with other
-    things, or that started its first node, says more than there is.
+    things, or that started its first node, says more than there is. Where all four took longer than the baseline's,
+    which may have been of other types, it is theirs.
     """
     known = [event.join_s for _, event in site.history.of(BaselineKnown)][-1:]
     known = [join_s for join_s in known if join_s > 0.0]  # one of a cluster of fixed size says nothing
-    joins_s = _joins_s(site, node_type)[-_ENOUGH:]
-    if len(joins_s) == _ENOUGH:
-        known.append(max(joins_s))
-    return min(known, default=None)
+    own = [join.took_s for join in joins(site) if join.node_type == node_type and join.joined_s < site.injected_s]
+    if len(own) < _ENOUGH:
+        return min(known, default=None)
+    own = own[-_ENOUGH:]
+    return max(own) if min(own) > min(known, default=0.0) else min(*known, max(own))
 
 
-def _joins_s(site: Site, node_type: str) -> list[float]:
-    """How long nodes of a type took to join before the injection, by when they did; each start counts once."""
+class Join(NamedTuple):
+    """A node's way from its instance's start to its place in the cluster."""
+
+    node: str
+    node_type: str
+    started_s: float
+    joined_s: float
+
+    @property
+    def took_s(self) -> float:
+        """How many seconds."""
+        return self.joined_s - self.started_s
+
+
+def joins(site: Site) -> list[Join]:
+    """All there were in this run, by the time they ended; Ray that starts again on a node is none."""
     started_s: dict[str, list[float]] = {}
     for record, start in site.history.of(NodeStarted):
         started_s.setdefault(start.node, []).append(record.t_s)
-    joins_s = []
+    found = []
     for record, join in site.history.of(NodeJoined):
         begun_s = [at_s for at_s in started_s.get(join.node, []) if at_s <= record.t_s]
-        if begun_s and join.node_type == node_type and record.t_s < site.injected_s:
-            joins_s.append(record.t_s - begun_s[-1])
+        if begun_s:
+            found.append(Join(join.node, join.node_type, begun_s[-1], record.t_s))
             started_s[join.node] = [at_s for at_s in started_s[join.node] if at_s > record.t_s]
-    return joins_s
+    return found
 
 
 def asked_in_force(site: Site) -> set[str]:

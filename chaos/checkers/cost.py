@@ -13,7 +13,8 @@ time to be over**,
     node joined or failed, at most the baseline's `join_s` plus the fault's own time (its duration, or the delay its
     probe says was asked for, where that is longer) after the request; on KubeRay, whose operator tries again ever
     later what fails (controller-runtime's back-off), the moment a launch joined, at most `join_s` after it began, that
-    came in place of one that had failed then: since the harm the autoscaler has not ceased to wait;
+    came within the fault's own time after the harm in place of one that had failed: the autoscaler has not ceased to
+    wait since;
   - for a fault on the driver: where the driver was started again after it, the moment the new one's first batch was
     completed, at most the baseline's longest pause (which holds a driver's start) after it was started;
   - for a fault on the head, or one that ended the head while it was being made: where the GCS fell silent while it was
@@ -40,6 +41,7 @@ No kind of fault is named here.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -167,6 +169,16 @@ def headless_spans(facts: Facts) -> tuple[Explained, ...]:
     return tuple(span for span in explained(facts, scaling=True) if span.injection in hit)
 
 
+def unaimed_spans(facts: Facts) -> tuple[Explained, ...]:
+    """Of the intervals that injections explain, those of what was on no node, or on the head: on launches, or who makes
+    them.
+    """
+    aimed = {
+        event.injection for _, event in facts.history.of(FaultInjected) if event.victims and "head" not in event.victims
+    }
+    return tuple(span for span in explained(facts, scaling=True) if span.injection not in aimed)
+
+
 def losses(facts: Facts) -> tuple[Loss, ...]:
     """Workers lost before the cluster was stopped, by time; one that came back and is lost again is another loss.
 
@@ -288,15 +300,23 @@ def _late_launches_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -
 def _tried_again_s(facts: Facts, from_s: float, to_s: float) -> list[float]:
     """When launches joined that came after this interval in place of ones that had failed in it.
 
-    Such are those of a type of which one failed, before which the autoscaler has not ceased to wait for a launch since.
+    Such are, of each type as many as failed, those that came within as long again, while the autoscaler has not ceased
+    to wait for a launch since.
     """
-    failures = facts.history.of(NodeLaunchFailed, since_s=from_s)
-    types = {event.node_type for record, event in failures if record.t_s <= to_s}
+    failed: Counter[str] = Counter()
+    for record, event in facts.history.of(NodeLaunchFailed, since_s=from_s):
+        if record.t_s <= to_s:
+            failed[event.node_type] += event.count
     after = in_time(facts.history.of(ClusterSampled, since_s=to_s))
     calm_s = next((r.t_s for r, s in after if s.reachable and not s.autoscaler_pending), math.inf)
-    again = [one for one in launches(facts) if one.node_type in types and to_s < one.launching.t_s <= calm_s]
-    limit_s = _join_s(facts)
-    return [min(one.joined.t_s if one.joined else math.inf, one.launching.t_s + limit_s) for one in again]
+    until_s = min(calm_s, to_s + (to_s - from_s))
+    ends = []
+    for launch in launches(facts):
+        if to_s < launch.launching.t_s <= until_s and failed[launch.node_type]:
+            failed[launch.node_type] -= 1
+            joined_s = launch.joined.t_s if launch.joined else math.inf
+            ends.append(min(joined_s, launch.launching.t_s + _join_s(facts)))
+    return ends
 
 
 def _silence_s(facts: Facts, event: FaultInjected, in_force_to_s: float) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from chaos.checker import Judgement, Verdict
 from chaos.checkers.cost import explained, faults_cost_s
@@ -16,9 +16,10 @@ from chaos.history import Record
 class _Stretch:
     """A time in which an instance ran that no row was about, or a row was about one that was gone."""
 
-    first: Record
-    last: Record
+    from_s: float
+    to_s: float
     told: str
+    evidence: tuple[Record, Record]
 
 
 class InstancesAccounted(InstanceProperty):
@@ -46,19 +47,18 @@ class InstancesAccounted(InstanceProperty):
         for node, own in _rows_of_nodes(facts, found).items():
             judged += 1
             for stretch in [*_stretches(node, own, samples), *_kept(facts, node, own, samples[-1][0])]:
-                from_s, to_s = stretch.first.t_s, stretch.last.t_s
+                from_s, to_s = stretch.from_s, stretch.to_s
                 lasted_s = to_s - from_s - faults_cost_s(spans, from_s=from_s, to_s=to_s)
                 if lasted_s > worst_s:
                     worst_s, worst = lasted_s, stretch
         if worst is None:
             told = f"the autoscaler accounted for all of {judged} instance(s)" if judged else "no instance started"
             return self.verdict("pass", told, [samples[-1][0]], measured=0.0, bound=bound_s, unit="s")
-        told = f"from {worst.first.t_s:.1f} s to {worst.last.t_s:.1f} s {worst.told}"
+        told = f"from {worst.from_s:.1f} s to {worst.to_s:.1f} s {worst.told}"
         judgement: Judgement = "fail"
         if worst_s <= bound_s:
             judgement, told = "pass", f"{told}; of {judged} instance(s) no other for so long"
-        evidence = [worst.first, worst.last]
-        return self.verdict(judgement, told, evidence, measured=worst_s, bound=bound_s, unit="s")
+        return self.verdict(judgement, told, worst.evidence, measured=worst_s, bound=bound_s, unit="s")
 
 
 def _rows_of_nodes(facts: Facts, found: tuple[Row, ...]) -> dict[str, list[Row]]:
@@ -81,34 +81,38 @@ def _kept(facts: Facts, node: str, own: list[Row], last: Record) -> list[_Stretc
     if not gone or gone[-1].t_s <= back_s:
         return []
     told = f"the autoscaler still accounted for {node}, which the Cloud had ended"
-    return [
-        _Stretch(gone[-1], last if row.over_s > last.t_s else row.steps[-1].record, told)
-        for row in own
-        if min(row.over_s, last.t_s) > gone[-1].t_s >= _from_s(row)
-    ]
-
-
-def _stretches(node: str, own: list[Row], samples: list[tuple[Record, ClusterSampled]]) -> list[_Stretch]:
-    told = f"the Cloud ran {node}, and the autoscaler did not account for it"
-    found: list[_Stretch] = []
-    goes_on = False
-    for record, sample in samples:
-        if sample.cloud.get(node) != "running" or any(_from_s(row) <= record.t_s <= row.over_s for row in own):
-            goes_on = False
-            continue
-        over = _over_since(own, found[-1].last.t_s, record.t_s) if goes_on else None
-        if goes_on and over is None:
-            found[-1] = replace(found[-1], last=record)
-        else:
-            found.append(_Stretch(over or record, record, told))
-        goes_on = True
+    found = []
+    for row in own:
+        end = last if row.over_s > last.t_s else row.steps[-1].record
+        if min(row.over_s, last.t_s) > gone[-1].t_s >= _from_s(row):
+            found.append(_Stretch(gone[-1].t_s, end.t_s, told, (gone[-1], end)))
     return found
 
 
-def _over_since(own: list[Row], from_s: float, to_s: float) -> Record | None:
-    """How the last row ended that began and was over between two samples: where nothing happens they are far apart."""
-    ended = [row.steps[-1].record for row in own if from_s < _from_s(row) <= row.over_s < to_s]
-    return max(ended, key=lambda record: record.t_s, default=None)
+def _stretches(node: str, own: list[Row], samples: list[tuple[Record, ClusterSampled]]) -> list[_Stretch]:
+    """The times within those in which it ran, by the samples, that no row covers."""
+    told = f"the Cloud ran {node}, and the autoscaler did not account for it"
+    found = []
+    for first, last in _runs(node, samples):
+        open_s = first.t_s
+        for begin_s, end_s in sorted((_from_s(row), row.over_s) for row in own):
+            if begin_s > open_s and open_s < last.t_s:
+                found.append(_Stretch(open_s, min(begin_s, last.t_s), told, (first, last)))
+            open_s = max(open_s, end_s)
+        if open_s < last.t_s:
+            found.append(_Stretch(open_s, last.t_s, told, (first, last)))
+    return found
+
+
+def _runs(node: str, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple[Record, Record]]:
+    """The first and the last of each row of samples in which it ran."""
+    found: list[tuple[Record, Record]] = []
+    runs = False
+    for record, sample in samples:
+        ran, runs = runs, sample.cloud.get(node) == "running"
+        if runs:
+            found[-1:] = [(found[-1][0], record)] if ran else [*found[-1:], (record, record)]
+    return found
 
 
 def _from_s(row: Row) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
-from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans, uncovered_since_s
+from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans, unaimed_spans, uncovered_since_s
 from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.property import Property
 from chaos.demand import live_workers, needless, wanted
@@ -57,15 +57,17 @@ class NoOvershoot(Property):
     """The autoscaler never has more instances than the limits, and no more than demand explains for long.
 
     Assumes that instances are what Ray's limits are about, so pending, running and paused ones count, and not those on
-    their way out: stopping, draining, declared dead, or gone within an update of the autoscaler (a replacement may
-    overlap with what it replaces). A node that ended and came back under its name was not asked for again: it counts
-    from `overshoot_s` after its return. Instances that the Cloud made without being asked (a duplicated launch) do not
-    count here; that they go away is `no_leaked_nodes`. Faults do not excuse being above a limit. Limits are those of
-    the configuration in force; after an edit those before it are allowed for `overshoot_s`, in which the time of
-    faults on the head does not count: without a GCS, or while it hangs, the autoscaler can follow no edit.
+    their way out: stopping, draining (by the last sample that the GCS answered), declared dead, or gone within an
+    update of the autoscaler (a replacement may overlap with what it replaces). A node that ended and came back under
+    its name was not asked for again: it counts from `overshoot_s` after its return. Instances that the Cloud made
+    without being asked (a duplicated launch) do not count here; that they go away is `no_leaked_nodes`. Faults do not
+    excuse being above a limit. Limits are those of the configuration in force; after an edit those before it are
+    allowed for `overshoot_s`, in which the time of faults on the head does not count: without a GCS, or while it hangs,
+    the autoscaler can follow no edit.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
-    (at most: each shape packed alone), that which stood as they began included. A launch beyond that is surplus until
+    (at most: each shape packed alone), that which stood as they began included; on KubeRay without the time in which
+    faults on launches, on the operator or on the head may have held back pods. A launch beyond that is surplus until
     it ends, or demand and workers in use catch up; so is a worker idle for longer than its timeout and `overshoot_s`,
     that nothing keeps. Both may be late by the faults' cost.
     """
@@ -225,7 +227,8 @@ def _surplus_launches(
 ) -> list[tuple[float, str, list[Record]]]:
     """How long each launch stayed that no demand explained, with what to tell and the evidence.
 
-    On KubeRay a pod begins when the operator makes it: the time that faults explain before that does not count.
+    On KubeRay a pod begins when the operator makes it: the time before that does not count which is explained by faults
+    on launches, the operator or the head.
     """
     answered = [(record, sample) for record, sample in samples if sample.reachable]
     times = [record.t_s for record, _ in answered]
@@ -236,9 +239,9 @@ def _surplus_launches(
         for (_, sample), more in zip(answered, most, strict=True)
     ]
     spans = explained(facts, scaling=True)
+    late = unaimed_spans(facts) if facts.cluster.on_kuberay else ()
     found = []
     for one in sorted(instances.values(), key=lambda one: (one.from_s, one.node)):
-        late = spans if facts.cluster.on_kuberay else ()
         since_s = uncovered_since_s(late, to_s=one.from_s, length_s=facts.bounds.overshoot_s)
         begin = _in_force(samples, times, since_s)
         end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)

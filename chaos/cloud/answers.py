@@ -179,17 +179,16 @@ class Answers:
             while (left_s := begun_s + delay_s - monotonic_s()) > 0 and self._ledger.effect(effect_id) is not None:
                 await asyncio.sleep(min(_POLL_S, left_s))
         finally:
-            self._held[effect_id] -= 1
+            self._let_go(effect_id, monotonic_s() - begun_s)
         if self._ledger.effect(effect_id) is not None:
             self._deviations.note(effect_id, "slow", f"{delay_s:g} s late")
-        else:
-            self._let_go(effect_id, monotonic_s() - begun_s)
 
     def _let_go(self, effect_id: str, held_s: float) -> None:
-        """The effect was undone while it held a call; of all that it held the last one tells."""
-        if held_s >= _NOTICED_S:
+        """An effect no longer holds a call; where it was undone, the last one tells of all that it still held."""
+        self._held[effect_id] -= 1
+        if held_s >= _NOTICED_S and self._ledger.effect(effect_id) is None:
             self._late[effect_id] += 1
-        if self._held[effect_id] == 0:
+        if not self._held[effect_id]:
             del self._held[effect_id]
             if late := self._late.pop(effect_id, 0):
                 self._deviations.note(effect_id, "slow", "until the healing", count=late)

@@ -127,6 +127,7 @@ class FastAutoscaler(Autoscaler):
         self._named_each = 0
         self._updated_s = monotonic_s()
         self.forgotten: set[str] = set()
+        self._dead_before: set[str] = set()
         self.skipped = 0
 
     def _storage(self, name: str) -> InstanceStorage:
@@ -199,19 +200,22 @@ class FastAutoscaler(Autoscaler):
                 over.append((instance_id, row.cloud_instance_id))
             else:
                 kept.add(row.cloud_instance_id)
-        # An instance may have had several Ray nodes, and has as many rows, or one, as the release has it.
+        # An instance may have had several Ray nodes, each with a row; one that is dead since the last update has none.
+        dead = {node.node_id.hex(): node.instance_id for node in state.node_states if node.status == NodeStatus.DEAD}
+        kept |= {cloud_id for ray_node_id, cloud_id in dead.items() if ray_node_id not in self._dead_before}
+        self._dead_before = set(dead)
         over = [(instance_id, cloud_id) for instance_id, cloud_id in over if not cloud_id or cloud_id not in kept]
         if not over:
             return state
         self._rows.batch_delete_instances([instance_id for instance_id, _ in over])
-        gone = {cloud_id for _, cloud_id in over}
-        self.forgotten.update(node.node_id.hex() for node in state.node_states if node.instance_id in gone)
-        if len(self.forgotten) > 2 * DEAD_REMEMBERED:
-            self.forgotten &= self._remembered()
+        gone = {cloud_id for _, cloud_id in over if cloud_id}
+        self.forgotten.update(ray_node_id for ray_node_id, cloud_id in dead.items() if cloud_id in gone)
         rest = ClusterResourceState()
         rest.CopyFrom(state)
         del rest.node_states[:]
         rest.node_states.extend(node for node in state.node_states if node.node_id.hex() not in self.forgotten)
+        if len(self.forgotten) > 2 * DEAD_REMEMBERED:
+            self.forgotten &= self._remembered()
         return rest
 
 

@@ -203,35 +203,35 @@ class Waits(Story):
         return super().sample(t_s).model_copy(update={"autoscaler_pending": int(t_s < self.waits_to_s)})
 
 
-def refused(*, at_s: float = 6.0, node_type: str = "gpu") -> list[Timed]:
-    told = NodeLaunchFailed(node_type=node_type, count=1, reason="quota", request="q", node=None)
-    return [(at_s, told), *fault("i1", 5.0, heal_due_s=10.0)]
+def refused(*, at_s: float = 6.0, node_type: str = "gpu", count: int = 1) -> list[Timed]:
+    told = NodeLaunchFailed(node_type=node_type, count=count, reason="quota", request="q", node=None)
+    return [(at_s, told), *fault("i1", 5.0, heal_due_s=20.0)]
 
 
 @pytest.mark.parametrize(
-    ("waits_to_s", "more", "cluster", "end_s"),
+    ("launch_s", "waits_to_s", "more", "cluster", "end_s"),
     [
-        pytest.param(31.0, refused(), KUBERAY, 33.0, id="tried again"),
-        pytest.param(29.0, refused(), KUBERAY, 10.1, id="another one, after the autoscaler had ceased to wait"),
-        pytest.param(31.0, refused(node_type="big"), KUBERAY, 10.1, id="of another type"),
-        pytest.param(31.0, refused(at_s=10.5), KUBERAY, 10.1, id="failed after it"),
-        pytest.param(31.0, refused(), CLUSTER, 10.1, id="with a cloud, which is asked again by Ray"),
+        pytest.param(30.0, 31.0, refused(), KUBERAY, 33.0, id="tried again"),
+        pytest.param(36.0, 40.0, refused(), KUBERAY, 20.1, id="later than that may be"),
+        pytest.param(30.0, 29.0, refused(), KUBERAY, 20.1, id="another one, after the autoscaler had ceased to wait"),
+        pytest.param(30.0, 31.0, refused(node_type="big"), KUBERAY, 20.1, id="of another type"),
+        pytest.param(30.0, 31.0, refused(at_s=20.5), KUBERAY, 20.1, id="failed after it"),
+        pytest.param(30.0, 31.0, refused(), CLUSTER, 20.1, id="with a cloud, which is asked again by Ray"),
     ],
 )
 def test_on_kuberay_a_launch_that_failed_is_tried_again_later(
-    waits_to_s: float, more: list[Timed], cluster: ClusterSpec, end_s: float
+    launch_s: float, waits_to_s: float, more: list[Timed], cluster: ClusterSpec, end_s: float
 ) -> None:
-    workers = [Worker("w1", 30.0, 33.0), *(Worker(f"w{place}", 1.0, 2.0) for place in (2, 3))]
+    workers = [Worker("w1", launch_s, launch_s + 3.0), *(Worker(f"w{place}", 1.0, 2.0) for place in (2, 3))]
     story = Waits(opening=opened(cluster=cluster), workers=workers, more=more, waits_to_s=waits_to_s)
     assert only(story).to_s == end_s + RECOVERY_S
 
 
-def test_what_is_tried_again_has_no_longer_to_join_than_any_node() -> None:
-    workers = [Worker("w1", 20.0, 23.0), Worker("w2", 30.0, 39.0)]
-    story = Waits(opening=opened(cluster=KUBERAY), workers=workers, more=refused(), waits_to_s=31.0)
-    assert only(story).to_s == 30.0 + BASELINE.join_s + RECOVERY_S
-    story.without = (NodeJoined,)
-    assert only(story).to_s == 30.0 + BASELINE.join_s + RECOVERY_S
+@pytest.mark.parametrize(("failed", "end_s"), [(1, 25.0), (2, 30.0 + BASELINE.join_s)])
+def test_as_many_are_tried_again_as_failed_and_have_no_longer_to_join_than_any_node(failed: int, end_s: float) -> None:
+    workers = [Worker("w1", 22.0, 25.0), Worker("w2", 30.0, 39.0)]
+    story = Waits(opening=opened(cluster=KUBERAY), workers=workers, more=refused(count=failed), waits_to_s=31.0)
+    assert only(story).to_s == end_s + RECOVERY_S
 
 
 def test_launches_do_not_extend_a_fault_on_some_node() -> None:

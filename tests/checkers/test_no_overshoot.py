@@ -100,13 +100,18 @@ def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None
     assert judged("no_overshoot", story).verdict == "pass"
 
 
-@pytest.mark.parametrize(("provider", "verdict"), [("kuberay", "pass"), ("cloud", "fail")])
-def test_a_pod_that_a_fault_held_back_is_explained_by_the_demand_of_before(provider: str, verdict: str) -> None:
+@pytest.mark.parametrize(
+    ("provider", "victims", "verdict"),
+    [("kuberay", (), "pass"), ("kuberay", ("head",), "pass"), ("kuberay", ("w9",), "fail"), ("cloud", (), "fail")],
+)
+def test_a_pod_that_a_fault_held_back_is_explained_by_the_demand_of_before(
+    provider: str, victims: tuple[str, ...], verdict: str
+) -> None:
     twin = {"kind": "sim", "twin": TwinSpec.model_validate({"provider": provider})}
     late = Worker("w1", 24.0, 28.0, busy_to_s=28.0, gone_s=50.0)
     story = Story(workers=[late], demand=lambda t_s: waiting(1) if 3.0 <= t_s < 9.0 else ())
     story.opening = opened(cluster=CLUSTER.model_copy(update={**twin, "idle_timeout_s": 20.0}))
-    story.more = fault("i1", 4.0, heal_due_s=23.0)
+    story.more = fault("i1", 4.0, victims=victims, heal_due_s=23.0)
     assert judged("no_overshoot", story).verdict == verdict
 
 

@@ -200,6 +200,20 @@ async def test_calls_that_are_let_go_were_late_if_their_callers_could_notice(
     assert [one[:3] for one in await wrong(sky)] == [("e", "slow", count) for count in told]
 
 
+async def test_a_call_whose_caller_has_gone_does_not_keep_others_from_being_told(sky: Sky, clock: VirtualClock) -> None:
+    await sky.cloud.apply("e", Outage(mode="slow", delay_s=600.0), lease_s=60.0)
+    stays, goes = (asyncio.ensure_future(sky.cloud.answers.admit()) for _ in range(2))
+
+    async def healed() -> None:
+        await clock.sleep(5.0)
+        await sky.cloud.undo("e")
+        await stays
+        goes.cancel()
+
+    await clock.run(asyncio.gather(healed(), asyncio.wait({stays, goes})))
+    assert [one[:2] for one in await wrong(sky)] == [("e", "slow")]
+
+
 # -- telling --------------------------------------------------------------------------------------------------
 
 

@@ -62,3 +62,8 @@ async def test_late_answers_need_no_complaint() -> None:
 @pytest.mark.parametrize("events", [[], [SAID], [answered("slow"), SAID]])
 async def test_anything_less_is_unknown(events: list[tuple[float, Event]]) -> None:
     assert (await CloudOutage().probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
+
+
+async def test_no_answer_is_later_than_the_healing() -> None:
+    seen = await CloudOutage(mode="slow", delay_s=600.0).probe(site_of(FakeCluster(), events=[answered("slow")]))
+    assert (seen.outcome, seen.asked) == ("took_effect", 5.0)

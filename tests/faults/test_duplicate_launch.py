@@ -55,6 +55,15 @@ async def test_the_end_of_a_node_that_was_there_before_is_no_proof(before: tuple
     assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
 
 
+@pytest.mark.parametrize(("node_type", "outcome"), [("gpu", "took_effect"), ("big", "unknown")])
+async def test_a_twin_of_another_type_is_no_proof(node_type: str, outcome: str) -> None:
+    events = [*ASKED, *TWIN, JOINED]
+    assert (await DuplicateLaunch(node_type=node_type).probe(site_of(FakeCluster(), events=events))).outcome == outcome
+    ended = [*ASKED, (12.0, NodeTerminating(node="w2"))]
+    seen = await DuplicateLaunch(node_type=node_type).probe(site_of(FakeCluster(), events=ended))
+    assert seen.outcome == "unknown", "of what type it was nobody says"
+
+
 async def test_what_was_asked_for_is_no_twin_and_one_ray_does_not_know_is_no_proof() -> None:
     ended = [*ASKED, (14.0, NodeTerminating(node="w1"))]
     assert (await DuplicateLaunch().probe(site_of(FakeCluster(), events=ended))).outcome == "unknown"

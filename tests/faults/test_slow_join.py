@@ -63,3 +63,32 @@ async def test_where_nodes_join_faster_than_in_the_baseline_less_is_late() -> No
     ]
     seen = await SlowJoin(delay_s=4.0, count=1).probe(site_of(FakeCluster(), events=[*node(17.0), *quick]))
     assert (seen.outcome, seen.measured) == ("took_effect", 6.0)
+
+
+def beside(node: str, node_type: str, joined_s: float) -> list[tuple[float, Event]]:
+    return [
+        (10.5, NodeLaunching(node=node, node_type=node_type, request="r")),
+        (11.0, NodeStarted(node=node, node_type=node_type, instance=f"i-{node}")),
+        (joined_s, NodeJoined(node=node, node_type=node_type, ray_node_id=f"id-{node}", resources={})),
+    ]
+
+
+async def test_its_own_time_is_that_of_its_type() -> None:
+    quick_cpu = beside("w2", "cpu", 11.5)
+    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=[*node(17.0), *quick_cpu]))
+    assert seen.outcome == "unknown"
+    seen = await SlowJoin(delay_s=4.0).probe(site_of(FakeCluster(), events=[*node(17.0), *beside("w2", "gpu", 11.5)]))
+    assert seen.outcome == "took_effect"
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param((40.0, NodeJoined(node="w1", node_type="gpu", ray_node_id="r2", resources={})), id="joined"),
+        pytest.param((40.0, NodeStarted(node="w1", node_type="gpu", instance="i-1")), id="started"),
+    ],
+)
+async def test_a_node_that_joined_in_time_and_starts_again_is_not_late(again: tuple[float, Event]) -> None:
+    events = [*node(13.0), again]
+    assert (await SlowJoin(delay_s=10.0).probe(site_of(FakeCluster(), events=events))).outcome == "unknown"
+    assert (await SlowJoin(delay_s=10.0).probe(site_of(FakeCluster(), events=events[1:]))).outcome == "unknown"

@@ -68,7 +68,8 @@ def joined_before(*joins_s: float, until_s: float = 9.9) -> list[tuple[float, Ev
         pytest.param(joined_before(1.0, 2.0, 1.5, 1.0), 2.0, id="quicker here"),
         pytest.param(joined_before(4.0, 1.0, 1.0, 1.0, 1.0), 1.0, id="of late"),
         pytest.param(joined_before(1.0, 2.0, 1.5), 5.0, id="too few"),
-        pytest.param(joined_before(6.0, 6.0, 6.0, 6.0), 5.0, id="slower here"),
+        pytest.param(joined_before(6.0, 6.5, 6.0, 6.0), 6.5, id="all slower here"),
+        pytest.param(joined_before(6.0, 6.5, 4.0, 6.0), 5.0, id="most slower here"),
         pytest.param(joined_before(1.0, 2.0, 1.5, 1.0, until_s=10.5), 5.0, id="not all before the injection"),
     ],
 )
