@@ -75,7 +75,9 @@ def _ends(facts: Facts, found: tuple[Row, ...]) -> list[_End]:
             # Calls to the Cloud wait for each other, so the line may be much older than the end.
             if step.after == "TERMINATING" and step.t_s <= record.t_s + SAME_MOMENT_S
         ]
-        row, step = max(told, key=lambda pair: pair[1].t_s) if told else (own[-1] if own else None, None)
+        # One that waits for just this end goes before another that was only logged in the same moment.
+        waiting = [pair for pair in told if pair[1].t_s <= record.t_s <= pair[0].over_s]
+        row, step = max(waiting or told, key=lambda pair: pair[1].t_s) if told else (own[-1] if own else None, None)
         ends.append(_End(record, event.node, before[-1][0], row, step))
     return ends
 

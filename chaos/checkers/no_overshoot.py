@@ -11,6 +11,7 @@ from chaos.checker import Verdict
 from chaos.checkers.cost import Explained, explained, faults_cost_s, headless_spans, unaimed_spans, uncovered_since_s
 from chaos.checkers.facts import Facts, in_time
 from chaos.checkers.property import Property
+from chaos.cluster_spec import ClusterSpec
 from chaos.demand import live_workers, needless, wanted
 from chaos.events import (
     ClusterSampled,
@@ -67,9 +68,9 @@ class NoOvershoot(Property):
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
     (at most: each shape packed alone), that which stood as they began included; on KubeRay without the time in which
-    faults on launches, on the operator or on the head may have held back pods. A launch beyond that is surplus until
-    it ends, or demand and workers in use catch up; so is a worker idle for longer than its timeout and `overshoot_s`,
-    that nothing keeps. Both may be late by the faults' cost.
+    faults on launches, on the operator or on the head may have held back pods. A launch beyond that is surplus until it
+    ends, or demand and the workers that are at work or that a minimum keeps catch up; so is a worker idle for longer
+    than its timeout and `overshoot_s`, that nothing keeps. Both may be late by the faults' cost.
     """
 
     name = "no_overshoot"
@@ -235,8 +236,8 @@ def _surplus_launches(
     most = [wanted(sample, facts.cluster_at(record.t_s)).most for record, sample in answered]
     sizes = [len(live_workers(sample)) + more for (_, sample), more in zip(answered, most, strict=True)]
     used = [
-        sum(view.status != "idle" for view in live_workers(sample)) + more
-        for (_, sample), more in zip(answered, most, strict=True)
+        _in_use(sample, facts.cluster_at(record.t_s)) + more
+        for (record, sample), more in zip(answered, most, strict=True)
     ]
     spans = explained(facts, scaling=True)
     late = unaimed_spans(facts) if facts.cluster.on_kuberay else ()
@@ -259,6 +260,14 @@ def _surplus_launches(
         told = f"{one.node} was launched as worker {count} where demand explained {size}; surplus for {lasted_s:.1f} s"
         found.append((lasted_s, told, [one.record, *(record for record, _ in answered[begin:end][-3:])]))
     return found
+
+
+def _in_use(sample: ClusterSampled, cluster: ClusterSpec) -> int:
+    """The workers that are at work or that a minimum keeps."""
+    of_type = Counter(view.node_type for view in live_workers(sample))
+    busy = Counter(view.node_type for view in live_workers(sample) if view.status != "idle")
+    kept = {name: min(of_type[name], kind.min_workers) for name, kind in cluster.node_types.items()}
+    return sum(max(busy[name], kept.get(name, 0)) for name in of_type)
 
 
 def _in_force(samples: list[tuple[Record, ClusterSampled]], answered_s: list[float], at_s: float) -> int:

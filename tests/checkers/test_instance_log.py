@@ -301,6 +301,13 @@ def test_an_end_that_the_cloud_was_slow_to_carry_out_has_the_reason_that_was_log
     why = "terminating ray: Terminating node due to MAX_NUM_NODES: max_num_nodes=4"
     line = (19.9, logged(w4, "ALLOCATED", "TERMINATING", why))
     assert judged("ends_have_reasons", instead(five, line)).verdict == "pass"
+    again: list[Timed] = [
+        (25.2, logged(w4, "TERMINATING", "TERMINATED", "no longer found")),
+        (25.2, logged(w4, "", "ALLOCATED", "allocated unmanaged cloud instance :i-w4 (WORKER) x", row="b")),
+        (25.3, logged(w4, "RAY_STOPPED", "TERMINATING", "terminating instance from RAY_STOPPED", row="b")),
+    ]
+    events = sorted([*instead(five, line), *again], key=lambda pair: pair[0])
+    assert judged("ends_have_reasons", events).verdict == "pass", "another row, in the same moment, ended nothing"
 
 
 def test_a_drain_as_one_too_many_within_the_limits_fails() -> None:
