@@ -94,18 +94,21 @@ def test_nodes_beyond_demand_may_stay_for_a_moment_only() -> None:
     assert judged("no_overshoot", two).verdict == "pass", "what is in use is explained"
 
 
-@pytest.mark.parametrize(("minimum", "verdict"), [(2, "pass"), (1, "fail")])
+@pytest.mark.parametrize(("minimum", "verdict"), [(2, "pass"), (0, "fail")])
 def test_a_launch_too_many_is_surplus_until_another_worker_ends_that_no_minimum_keeps(
     minimum: int, verdict: str
 ) -> None:
-    gone_s = {"w1": 14.0, "w2": 50.0, "w3": 50.0, "w4": 14.0}
-    idling = [
-        Worker(node, 4.0 + place / 10, 8.0, busy_to_s=8.0, gone_s=gone_s[node]) for place, node in enumerate(gone_s)
-    ]
-    story = Story(workers=idling, demand=lambda t_s: waiting(2) if 3.0 <= t_s < 8.0 else ())
-    kind = NodeType(resources=NODE, min_workers=minimum, max_workers=4)
-    story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": {"gpu": kind}}))
-    assert judged("no_overshoot", story).verdict == verdict
+    ends_s = {"w1": 16.0, "w2": 50.0, "w3": 50.0}
+    spare = [Worker(node, 4.0, 8.0, busy_to_s=8.0, gone_s=gone_s, node_type="cpu") for node, gone_s in ends_s.items()]
+    spare[2].launch_s, spare[2].join_s, spare[2].busy_to_s = 5.0, 12.0, 12.0
+    story = Story(workers=[Worker("w4", 4.0, 8.0), *spare], demand=lambda t_s: waiting(1) if 3.0 <= t_s < 8.0 else ())
+    kinds = {
+        "gpu": NodeType(resources=NODE, max_workers=4),
+        "cpu": NodeType(resources={"CPU": 2.0}, min_workers=minimum, max_workers=4, idle_timeout_s=60.0),
+    }
+    story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": kinds}))
+    found = judged("no_overshoot", story)
+    assert found.verdict == verdict, found.summary
 
 
 def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None:
