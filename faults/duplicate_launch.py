@@ -48,10 +48,10 @@ class DuplicateLaunch(Fault):
         began = started | ended if self.node_type is None else started
         if not began:
             return Effect(outcome="unknown", detail="no node began that nobody asked for")
+        ended &= began
         joined = began & {event.node for _, event in site.history.of(NodeJoined)}
         if not joined | ended:
             return Effect(outcome="unknown", detail=f"{len(began)} began that nobody asked for; Ray has not noticed")
-        ended &= began
         told = f"{len(began)} began that nobody asked for; {len(joined)} joined, the autoscaler ended {len(ended)}"
         return Effect(outcome="took_effect", detail=told, measured=float(len(began)))
 

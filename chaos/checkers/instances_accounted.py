@@ -110,8 +110,10 @@ def _runs(node: str, samples: list[tuple[Record, ClusterSampled]]) -> list[tuple
     runs = False
     for record, sample in samples:
         ran, runs = runs, sample.cloud.get(node) == "running"
-        if runs:
-            found[-1:] = [(found[-1][0], record)] if ran else [*found[-1:], (record, record)]
+        if runs and ran:
+            found[-1] = (found[-1][0], record)
+        elif runs:
+            found.append((record, record))
     return found
 
 

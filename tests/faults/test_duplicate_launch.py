@@ -62,6 +62,9 @@ async def test_a_twin_of_another_type_is_no_proof(node_type: str, outcome: str) 
     ended = [*ASKED, (12.0, NodeTerminating(node="w2"))]
     seen = await DuplicateLaunch(node_type=node_type).probe(site_of(FakeCluster(), events=ended))
     assert seen.outcome == "unknown", "of what type it was nobody says"
+    unnoticed = [*ASKED, *TWIN, (12.0, NodeTerminating(node="w3"))]
+    seen = await DuplicateLaunch(node_type=node_type).probe(site_of(FakeCluster(), events=unnoticed))
+    assert seen.outcome == "unknown", "the end of another is no notice of this one"
 
 
 async def test_what_was_asked_for_is_no_twin_and_one_ray_does_not_know_is_no_proof() -> None:
