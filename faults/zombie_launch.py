@@ -91,7 +91,7 @@ def usual_join_s(site: Site, node_type: str) -> float | None:
     if len(own) < _ENOUGH:
         return min(known, default=None)
     own = own[-_ENOUGH:]
-    return max(own) if min(own) > min(known, default=0.0) else min(*known, max(own))
+    return max(own) if min(own) > min(known, default=0.0) else min([*known, max(own)])
 
 
 class Join(NamedTuple):

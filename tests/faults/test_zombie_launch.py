@@ -85,6 +85,8 @@ def test_without_a_baseline_nodes_before_say_what_is_usual() -> None:
     events = joined_before(1.0, 2.0, 1.5, 1.0)
     assert usual_join_s(site_of(FakeCluster(), events=events), "gpu") == pytest.approx(2.0)
     assert usual_join_s(site_of(FakeCluster(), events=events), "big") is None
+    at_once = joined_before(0.0, 2.0, 1.5, 1.0)
+    assert usual_join_s(site_of(FakeCluster(), events=at_once), "gpu") == pytest.approx(2.0)
     fixed = BASELINE.model_copy(update={"join_s": 0.0})
     assert usual_join_s(site_of(FakeCluster(), events=[(0.1, fixed), *events]), "gpu") == pytest.approx(2.0)
 
