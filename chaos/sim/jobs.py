@@ -206,6 +206,8 @@ class _Site:
                 node.warm = True
             elif costs.between.median_s:
                 await model.work(task, costs.between.draw(model.stream("between")))
+            else:
+                await model.work(task, 0.0)  # a node that is frozen begins nothing
             op = self.next_op()
             self.log("invoked", op, node.instance, rows)
             await model.work(task, seconds * costs.batch.draw(model.stream("batch")))
