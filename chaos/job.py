@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, runtime_checkable
 
@@ -31,7 +31,7 @@ from chaos.events import (
 )
 from chaos.history import Recorder
 from chaos.rows import decode_rows
-from chaos.workload import EVENT_PREFIX, ResumableWorkload, Workload
+from chaos.workload import EVENT_PREFIX, Operation, ResumableWorkload, Workload
 
 POLL_S = 0.2
 PROGRESS_EVERY_S = 1.0
@@ -58,11 +58,11 @@ class PlaysWorkloads(Protocol):
 
 @runtime_checkable
 class TellsOfOperations(Protocol):
-    """A program that knows when it has logged an operation."""
+    """A program that tells of its operations itself, in place of an operation log."""
 
     @property
-    def latest(self) -> object:
-        """Another object after each operation."""
+    def operations(self) -> Sequence[Operation]:
+        """All of them so far, in the order of their times."""
         ...
 
 
@@ -81,11 +81,9 @@ class Job:
         self._log_path = log
         self.data, self._data_on_nodes = cluster.data_directory(run_id)
         self._process: Process | None = None
-        # Where nobody tells of operations there may always be new ones.
-        self._latest: Callable[[], object] = object
         self._logged = 0
         self._tail: list[str] = []
-        self._operations = _Operations(self.data / "ops", recorder)
+        self._operations = _Operations(_Logs(self.data / "ops"), recorder)
         self.finished: WorkloadFinished | None = None
 
     async def run(self) -> None:
@@ -140,7 +138,7 @@ class Job:
         """Runs the driver once; its exit status."""
         process = self._process = await self._start(self._workload.driver_module, (), part="driver")
         if isinstance(process, TellsOfOperations):
-            self._latest = lambda: process.latest
+            self._operations.follow(_Told(process))
         if self.finished is not None:  # it was to end while it started
             await self._process.stop()
         with self._log_path.open("a", encoding="utf-8") as log:
@@ -208,7 +206,7 @@ class Job:
             always = self._clock.now_s() - last_s >= PROGRESS_EVERY_S
             if self._progress(always=always):
                 last_s = self._clock.now_s()
-            await self._clock.pause(POLL_S, of=lambda: self._latest())
+            await self._clock.pause(POLL_S, of=self._operations.latest)
 
     def _progress(self, *, always: bool) -> bool:
         grown = self._operations.read()
@@ -220,13 +218,24 @@ class Job:
         return False
 
 
-class _Operations:
-    """Follows the operation logs of all workers."""
+class _Source(Protocol):
+    """Where operations are read from."""
 
-    def __init__(self, directory: Path, recorder: Recorder) -> None:
-        self._directory = directory
+    def latest(self) -> object:
+        """Another object, where there may be new ones."""
+        ...
+
+    def new(self) -> list[Operation]:
+        """Those that nobody has read yet."""
+        ...
+
+
+class _Operations:
+    """Follows the operations of all workers."""
+
+    def __init__(self, source: _Source, recorder: Recorder) -> None:
+        self._source = source
         self._recorder = recorder
-        self._positions: dict[str, int] = {}
         self._names: dict[str, str] = {}
         self._place = 0
         self._began: dict[str, float] = {}
@@ -241,18 +250,77 @@ class _Operations:
         """Node names by instance."""
         self._names |= names
 
+    def follow(self, source: _Source) -> None:
+        """Another source from now on, when all is read that the one before it has."""
+        self.read()
+        self._source = source
+
+    def latest(self) -> object:
+        """Another object, where there may be something to read."""
+        return self._source.latest()
+
     def read(self) -> bool:
-        """Records what was appended since; says whether rows were done."""
+        """Records what came since; says whether rows were done."""
         while self._place < len(self._recorder):
             event = self._recorder[self._place].event
             if isinstance(event, NodeStarted):
                 self._names[event.instance] = event.node
             self._place += 1
         before = len(self._done)
-        lines = [line for path in self._grown() for line in self._new_lines(path)]
-        for line in sorted(lines, key=lambda line: float(line["monotonic_s"])):
-            self._take(line)
+        for operation in sorted(self._source.new(), key=lambda one: one.monotonic_s):
+            self._take(operation)
         return len(self._done) > before
+
+    def _take(self, operation: Operation) -> None:
+        at_s = _run_time(self._recorder.clock, operation.monotonic_s)
+        node = self._names.get(operation.instance, operation.instance)
+        op, rows = operation.op, operation.rows
+        if operation.phase == "invoked":
+            self._began[op] = at_s
+            self._recorder.append(BatchInvoked(op=op, node=node, rows=rows, started_s=at_s), at_s=at_s)
+            return
+        started_s = self._began.pop(op, at_s)
+        if operation.phase == "failed":
+            failed = BatchFailed(op=op, node=node, rows=rows, started_s=started_s, error=operation.error)
+            self._recorder.append(failed, at_s=at_s)
+            return
+        self._done.update(decode_rows(rows))
+        self._recorder.append(BatchCompleted(op=op, node=node, rows=rows, started_s=started_s, ended_s=at_s), at_s=at_s)
+
+
+class _Told:
+    """The operations that a program tells of."""
+
+    def __init__(self, process: TellsOfOperations) -> None:
+        self._process = process
+        self._read = 0
+
+    def latest(self) -> object:
+        """The last operation."""
+        operations = self._process.operations
+        return operations[-1] if operations else None
+
+    def new(self) -> list[Operation]:
+        """Those that nobody has read yet."""
+        found = list(self._process.operations[self._read :])
+        self._read += len(found)
+        return found
+
+
+class _Logs:
+    """The operation logs of all workers, in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._positions: dict[str, int] = {}
+
+    def latest(self) -> object:
+        """There may always be new ones."""
+        return object()
+
+    def new(self) -> list[Operation]:
+        """Those that were appended since."""
+        return [_operation(line) for path in self._grown() for line in self._new_lines(path)]
 
     def _grown(self) -> list[str]:
         """The logs that hold more than was read of them."""
@@ -278,21 +346,16 @@ class _Operations:
                     found.append(data)
         return found
 
-    def _take(self, line: dict[str, Any]) -> None:
-        at_s = _run_time(self._recorder.clock, float(line["monotonic_s"]))
-        node = self._names.get(line["instance"], line["instance"])
-        op, rows = str(line["op"]), str(line["rows"])
-        if line["phase"] == "invoked":
-            self._began[op] = at_s
-            self._recorder.append(BatchInvoked(op=op, node=node, rows=rows, started_s=at_s), at_s=at_s)
-            return
-        started_s = self._began.pop(op, at_s)
-        if line["phase"] == "failed":
-            failed = BatchFailed(op=op, node=node, rows=rows, started_s=started_s, error=str(line.get("error", "")))
-            self._recorder.append(failed, at_s=at_s)
-            return
-        self._done.update(decode_rows(rows))
-        self._recorder.append(BatchCompleted(op=op, node=node, rows=rows, started_s=started_s, ended_s=at_s), at_s=at_s)
+
+def _operation(line: dict[str, Any]) -> Operation:
+    return Operation(
+        op=str(line["op"]),
+        phase=str(line["phase"]),
+        instance=str(line["instance"]),
+        rows=str(line["rows"]),
+        monotonic_s=float(line["monotonic_s"]),
+        error=str(line.get("error", "")),
+    )
 
 
 def _read_event(line: str, clock: Clock) -> tuple[float, Event]:

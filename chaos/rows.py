@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 def encode_rows(row_ids: Iterable[int]) -> str:
     """The distinct ids as ranges in ascending order; empty for none."""
+    if isinstance(row_ids, range) and row_ids.step == 1 and len(row_ids) > 1:
+        return f"{row_ids[0]}-{row_ids[-1]}"
     ordered = sorted(set(row_ids))
     runs = itertools.groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0])
     spans = [[row_id for _, row_id in run] for _, run in runs]

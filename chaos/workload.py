@@ -11,7 +11,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,20 @@ LOAD_FILE = "load.json"
 Strategy: TypeAlias = Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"]
 """How Ray places the bundles of a placement group: on few nodes or many where that can be, or strictly on one or each
 on a node of its own."""
+
+
+class Operation(NamedTuple):
+    """A batch, by its id, that was `invoked`, or `completed` or `failed` (`phase`) with an `error`, on an instance.
+
+    `rows` are a range list, and `monotonic_s` is by the clock of the machine.
+    """
+
+    op: str
+    phase: str
+    instance: str
+    rows: str
+    monotonic_s: float
+    error: str = ""
 
 
 class Stage(Value):

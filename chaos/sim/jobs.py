@@ -1,13 +1,13 @@
-"""A workload's driver and its oracle in the twin: programs of which lines are read; batches go to the operation log."""
+"""A workload's driver and its oracle in the twin: programs of which lines are read, and operations."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import traceback
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from chaos.clock import monotonic_s
 from chaos.errors import ChaosError
@@ -18,20 +18,20 @@ from chaos.sim.latency import JobCosts
 from chaos.sim.node import Task
 from chaos.sim.ray import NodeLost, RayModel
 from chaos.value import Value
-from chaos.workload import EVENT_PREFIX, HasModel, Load, Strategy, Workload
+from chaos.workload import EVENT_PREFIX, HasModel, Load, Operation, Strategy, Workload
 
-_LOG = "model.jsonl"
+_COMPUTED = "computed.txt"
 _KILLED = -9
 
 
 class ModelProcess:
-    """A program of the twin: lines it says, and the status it ends with."""
+    """A program of the twin: lines it says, operations it tells of, and the status it ends with."""
 
     def __init__(self) -> None:
         self._lines: asyncio.Queue[str | None] = asyncio.Queue()
         self._status = 0
         self._task: asyncio.Task[None] | None = None
-        self.latest = object()
+        self.operations: list[Operation] = []
         self.killed = False
 
     def begin(self, task: asyncio.Task[None]) -> None:
@@ -85,36 +85,34 @@ def drive(workload: Workload, model: RayModel, data: Path, *, host: str) -> Mode
     process = ModelProcess()
 
     async def main() -> None:
-        log = data / "ops" / _LOG
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as ops:
-            process.say(WorkloadStarted(workload=workload.name, rows_total=workload.rows_total, device="model"))
-            costs = model.latencies.job(workload.name)
-            try:
-                assert isinstance(workload, HasModel)
-                await model.takes(costs.begin, "begin")
-                await workload.play(_Site(process, model, ops, data, costs, host))
-                await model.takes(costs.end, "end")
-            except ChaosError as error:
-                process.say(WorkloadFinished(outcome="failed", error=str(error)))
-            else:
-                process.say(WorkloadFinished(outcome="ok"))
-            finally:
-                if not process.killed:  # every driver does so when it leaves
-                    model.request(())
+        process.say(WorkloadStarted(workload=workload.name, rows_total=workload.rows_total, device="model"))
+        costs = model.latencies.job(workload.name)
+        site = _Site(process, model, data, costs, host)
+        try:
+            assert isinstance(workload, HasModel)
+            await model.takes(costs.begin, "begin")
+            await workload.play(site)
+            await model.takes(costs.end, "end")
+        except ChaosError as error:
+            process.say(WorkloadFinished(outcome="failed", error=str(error)))
+        else:
+            process.say(WorkloadFinished(outcome="ok"))
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # where it ends with its cluster
+                (data / _COMPUTED).write_text(encode_rows(site.computed()))
+            if not process.killed:  # every driver does so when it leaves
+                model.request(())
 
     process.begin(asyncio.create_task(main()))
     return process
 
 
-def _computed(data: Path) -> set[int]:
-    """The rows of which the operation log says that they were computed."""
-    done: set[int] = set()
-    for line in (data / "ops" / _LOG).read_text(encoding="utf-8").splitlines():
-        operation = json.loads(line)
-        if operation["phase"] == "completed":
-            done.update(decode_rows(operation["rows"]))
-    return done
+def _computed(data: Path) -> frozenset[int]:
+    """The rows that drivers had computed when the last of them ended."""
+    try:
+        return frozenset(decode_rows((data / _COMPUTED).read_text()))
+    except FileNotFoundError:  # this is the first
+        return frozenset()
 
 
 def verify(workload: Workload, data: Path) -> ModelProcess:
@@ -142,15 +140,13 @@ def verify(workload: Workload, data: Path) -> ModelProcess:
 class _Site:
     """What a workload's model is given."""
 
-    def __init__(
-        self, process: ModelProcess, model: RayModel, ops: IO[str], data: Path, costs: JobCosts, host: str
-    ) -> None:
+    def __init__(self, process: ModelProcess, model: RayModel, data: Path, costs: JobCosts, host: str) -> None:
         self.costs = costs
         self._host = host
         self._process = process
         self._model = model
-        self._ops = ops
         self._data = data
+        self._before = _computed(data)
         self._number = 0
 
     def report(self, event: Value) -> None:
@@ -184,8 +180,9 @@ class _Site:
             self._model.coordinator.withdraw(self)
 
     def computed(self) -> frozenset[int]:
-        """The rows that are in the operation log as completed."""
-        return frozenset(_computed(self._data))
+        """The rows that were completed."""
+        own = (decode_rows(one.rows) for one in self._process.operations if one.phase == "completed")
+        return self._before.union(*own)
 
     async def hold(self, bundle: Resources) -> _Place:
         """Waits as a task of Ray's does; whoever is cancelled meanwhile wants it no more."""
@@ -224,17 +221,8 @@ class _Site:
         await self._model.crowd.takes(alone_s, work)
 
     def log(self, phase: str, op: str, instance: str, rows: range) -> None:
-        """One line of the operation log."""
-        line = {
-            "op": op,
-            "phase": phase,
-            "instance": instance,
-            "rows": encode_rows(rows),
-            "monotonic_s": monotonic_s(),
-        }
-        self._ops.write(json.dumps(line) + "\n")
-        self._ops.flush()
-        self._process.latest = object()
+        """Told of an operation."""
+        self._process.operations.append(Operation(op, phase, instance, encode_rows(rows), monotonic_s()))
 
     def next_op(self) -> str:
         """The id of an operation."""
