@@ -76,7 +76,7 @@ class Autoscaler:
                 ray_stopper.RayStopper(gcs_client=_Gcs(drain), error_queue=self._stop_errors),
                 *([] if self._monitor is None else [self._monitor]),
             ]
-            self._manager = InstanceManager(storage, subscribers)
+            self._manager = self._new_manager(storage, subscribers)
             self._scheduler = scheduler.ResourceDemandScheduler(None)
 
     def pop_stop_errors(self) -> list[Any]:
@@ -101,6 +101,9 @@ class Autoscaler:
 
     def _storage(self, name: str) -> InstanceStorage:
         return InstanceStorage(cluster_id=name, storage=InMemoryStorage())
+
+    def _new_manager(self, storage: InstanceStorage, subscribers: list[Any]) -> InstanceManager:
+        return InstanceManager(storage, subscribers)
 
     def update(
         self,

@@ -21,10 +21,15 @@ from typing import Any
 from ray.autoscaler.v2 import scheduler
 from ray.autoscaler.v2.instance_manager import node_provider
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, NodeTypeConfig
+from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
 from ray.autoscaler.v2.instance_manager.storage import InMemoryStorage
 from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState, NodeStatus
-from ray.core.generated.instance_manager_pb2 import Instance
+from ray.core.generated.instance_manager_pb2 import (
+    GetInstanceManagerStateReply,
+    GetInstanceManagerStateRequest,
+    Instance,
+)
 
 from chaos.clock import monotonic_s, wall_s
 from chaos.sim import releases
@@ -35,7 +40,8 @@ DROPPED_AFTER_S = 60.0
 """For how long the row of an instance that has ended, and that nobody shows any more as living, is kept."""
 _MS = 1000.0
 _NS = 1_000_000_000
-_ATOMS = frozenset({bool, int, float, str, bytes, type(None)})
+_ATOMS = {bool, int, float, str, bytes, type(None)}
+"""Types of which nobody copies anything; enumerations are added as they are met."""
 _ENDED = (Instance.TERMINATED, Instance.ALLOCATION_FAILED)
 _AT_REST = (Instance.RAY_RUNNING, *_ENDED)
 """What an instance may stay in without limit: nothing follows from the time it has been so."""
@@ -79,14 +85,17 @@ class _Rows(InstanceStorage):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         super().__init__(cluster_id=name, storage=_Table())
         self._read: dict[str, Instance] = {}
+        self._version = -1
 
     def get_instances(
         self, instance_ids: list[str] | None = None, status_filter: set[int] | None = None
     ) -> tuple[dict[str, Instance], int]:
-        """All of them are those of the storage itself: Ray copies them into its answer."""
+        """All of them are those of the storage itself, which nobody changes."""
         if instance_ids or status_filter:
             return super().get_instances(instance_ids, status_filter)  # type: ignore[no-any-return]
         pairs, version = self._storage.get_all(self._table_name)
+        if version == self._version:
+            return self._read, version
         rows: dict[str, Instance] = {}
         for instance_id, (data, row_version) in pairs.items():
             row = self._read.get(instance_id)
@@ -95,8 +104,21 @@ class _Rows(InstanceStorage):  # type: ignore[misc]
                 row.ParseFromString(data)
                 row.version = row_version
             rows[instance_id] = row
-        self._read = rows
+        self._read, self._version = rows, version
         return rows, version
+
+
+class _Manager(InstanceManager):  # type: ignore[misc]
+    """Gives one answer, which nobody changes, for as long as the rows stay the same: Ray asks 15 times an update."""
+
+    _answer: GetInstanceManagerStateReply | None = None
+
+    def get_instance_manager_state(self, request: GetInstanceManagerStateRequest) -> GetInstanceManagerStateReply:
+        """All rows, as `InstanceManager` answers."""
+        _, version = self._instance_storage.get_instances()
+        if self._answer is None or self._answer.state.version != version:
+            self._answer = super().get_instance_manager_state(request)
+        return self._answer
 
 
 class FastAutoscaler(Autoscaler):
@@ -133,6 +155,9 @@ class FastAutoscaler(Autoscaler):
     def _storage(self, name: str) -> InstanceStorage:
         self._rows = _Rows(name)
         return self._rows
+
+    def _new_manager(self, storage: InstanceStorage, subscribers: list[Any]) -> InstanceManager:
+        return _Manager(storage, subscribers)
 
     def update(
         self,
@@ -259,7 +284,10 @@ def _dataclass_once(kind: type) -> type:
 def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
     """What `copy.deepcopy` returns, sooner for what the scheduler copies: lists and dictionaries of its nodes."""
     kind = type(value)
-    if kind in _ATOMS or isinstance(value, Enum):
+    if kind in _ATOMS:
+        return value
+    if isinstance(value, Enum):
+        _ATOMS.add(kind)
         return value
     if memo is None:
         memo = {}
@@ -270,11 +298,13 @@ def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
     made: Any = object.__new__(kind) if kind is scheduler.SchedulingNode else kind()
     memo[id(value)] = made
     if kind is list:
-        made.extend([_deep_copy(item, memo) for item in value])
-    elif kind is dict:
-        made.update({_deep_copy(key, memo): _deep_copy(item, memo) for key, item in value.items()})
-    else:
-        made.__dict__.update({name: _deep_copy(item, memo) for name, item in value.__dict__.items()})
+        made.extend([item if type(item) in _ATOMS else _deep_copy(item, memo) for item in value])
+        return made
+    copied = made if kind is dict else made.__dict__
+    for key, item in (value if kind is dict else value.__dict__).items():
+        copied[key if type(key) in _ATOMS else _deep_copy(key, memo)] = (
+            item if type(item) in _ATOMS else _deep_copy(item, memo)
+        )
     return made
 
 
