@@ -54,6 +54,11 @@ def wall_s() -> float:
     return time.time() if source is None else source.wall_s()
 
 
+def is_virtual() -> bool:
+    """Whether a time source is in force: then nobody waits for anything, and what happens can be had again."""
+    return _SOURCE.get() is not None
+
+
 async def pause(
     interval_s: float,
     *,

@@ -19,6 +19,7 @@ class Ledger:
     def __init__(self, file: StateFile) -> None:
         self._file = file
         self._state = file.load()
+        self._living = self._state, _living(self._state)
         # Not on disk: a Cloud that was restarted remembers what it found.
         self._past = deque([(monotonic_s(), self._state)], maxlen=_STATES_REMEMBERED)
 
@@ -26,7 +27,9 @@ class Ledger:
 
     def instances(self) -> list[Instance]:
         """All instances that are not terminated, the head first."""
-        return _living(self._state)
+        if self._living[0] is not self._state:
+            self._living = self._state, _living(self._state)
+        return list(self._living[1])
 
     def state(self) -> object:
         """All of it; another object after each change."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 from pydantic import Field
 
@@ -16,9 +17,9 @@ class LogNormal(Value):
     median_s: float = Field(ge=0.0)
     sigma: float = Field(default=0.0, ge=0.0, le=2.0)
 
-    def draw(self, source: random.Random) -> float:
+    def draw(self, source: Callable[[], random.Random]) -> float:
         """One of them."""
-        return self.median_s * math.exp(source.gauss(0.0, self.sigma)) if self.median_s else 0.0
+        return self.median_s * _spread(self.sigma, source) if self.median_s else 0.0
 
 
 class Factor(Value):
@@ -27,9 +28,14 @@ class Factor(Value):
     median: float = Field(default=1.0, gt=0.0)
     sigma: float = Field(default=0.0, ge=0.0, le=2.0)
 
-    def draw(self, source: random.Random) -> float:
+    def draw(self, source: Callable[[], random.Random]) -> float:
         """One of them."""
-        return self.median * math.exp(source.gauss(0.0, self.sigma))
+        return self.median * _spread(self.sigma, source)
+
+
+def _spread(sigma: float, source: Callable[[], random.Random]) -> float:
+    """What the median is multiplied by; the source is asked for only where there is something to draw."""
+    return math.exp(source().gauss(0.0, sigma)) if sigma else 1.0
 
 
 MOST_CROWDING = 4.0

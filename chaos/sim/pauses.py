@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import operator
 import weakref
 from collections.abc import Callable
 from contextvars import Context
@@ -139,11 +140,14 @@ class Pauses:
         self._busy = self._waiting() > self._woken
         self._woken = 0
         self._happened += self._busy
-        for paused in [one for one in self._paused if one.seen < self._happened]:
-            if paused.of is not None and not _is_new(paused.of(), paused.looked_at):
-                paused.seen = self._happened - self._busy  # what is done in this turn may change it yet
+        happened = self._happened
+        for paused in self._paused:
+            if paused.seen >= happened:
                 continue
-            paused.seen = self._happened
+            if paused.of is not None and not _is_new(paused.of(), paused.looked_at):
+                paused.seen = happened - self._busy  # what is done in this turn may change it yet
+                continue
+            paused.seen = happened
             place = paused.after(self._now)
             if paused.timer is None or place < paused.timer.place:
                 self._arm(paused, place)
@@ -172,6 +176,6 @@ class Pauses:
 
 def _is_new(seen: object, before: object) -> bool:
     """Whether what is looked at is another object, or objects of which one is another."""
-    if isinstance(seen, tuple) and isinstance(before, tuple):
-        return len(seen) != len(before) or any(one is not other for one, other in zip(seen, before, strict=True))
-    return seen is not before
+    if seen is before or not (isinstance(seen, tuple) and isinstance(before, tuple)):
+        return seen is not before
+    return len(seen) != len(before) or not all(map(operator.is_, seen, before))

@@ -73,11 +73,15 @@ class RayModel:
 
     # -- nodes ----------------------------------------------------------------------------------------------
 
-    def stream(self, name: str) -> random.Random:
-        """A source of chance for one thing: the next of that name, the same in every run of the same seed."""
-        number = self._numbers[name] = self._numbers.get(name, 0) + 1
-        digest = hashlib.sha256(f"{self._seed}/{name}/{number}".encode()).digest()
-        return random.Random(int.from_bytes(digest[:8], "big"))
+    def stream(self, name: str) -> Callable[[], random.Random]:
+        """Sources of chance for one thing: each the next of that name, the same in every run of the same seed."""
+
+        def source() -> random.Random:
+            number = self._numbers[name] = self._numbers.get(name, 0) + 1
+            digest = hashlib.sha256(f"{self._seed}/{name}/{number}".encode()).digest()
+            return random.Random(int.from_bytes(digest[:8], "big"))
+
+        return source
 
     def start(self, instance: str, node_type: str, resources: Resources, *, delay_s: float = 0.0) -> None:
         """Ray is started on an instance, and joins a little later, once the instance has moved for so long."""
@@ -244,7 +248,7 @@ class RayModel:
             failed = max(0, math.floor((self.gcs.moved_s() - since_s) / every_s) + 1)
         each_s = (check.period_ms if not node.alive else check.period_ms + check.timeout_ms) / 1000.0
         first_s = max(0.0, node.joined_s + check.initial_delay_ms / 1000.0 - monotonic_s())
-        first_s += self.stream(f"check/{node.ray_node_id}").uniform(0.0, check.period_ms / 1000.0)
+        first_s += self.stream(f"check/{node.ray_node_id}")().uniform(0.0, check.period_ms / 1000.0)
         after_s = first_s + each_s * max(0, check.failure_threshold - failed - 1)
         node.unanswered = (self.gcs.moved_s() + first_s, each_s)
         if not node.alive and self.latencies.notice is not None:
