@@ -102,7 +102,7 @@ def workers_down(history: History) -> frozenset[str]:
     """
     force: dict[str, FaultInjected] = {}
     over: dict[str, int] = {}
-    for record in history:
+    for record in history.among(FaultInjected, FaultHealed, FaultProbed):
         event = record.event
         if isinstance(event, FaultInjected):
             force[event.injection] = event
@@ -114,7 +114,8 @@ def workers_down(history: History) -> frozenset[str]:
     lost: list[str] = []
     dead: set[str] = set()
     ray_node_ids: dict[str, str] = {}
-    for record in sorted(history, key=lambda record: record.t_s):
+    changes = history.among(NodeJoined, NodeDied, NodeTerminated)
+    for record in sorted(changes, key=lambda record: record.t_s):
         event = record.event
         if isinstance(event, NodeJoined) and event.node != "head":
             if event.node in lost:

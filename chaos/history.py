@@ -7,6 +7,7 @@ run began), `wall_s` (Unix time), then the event's own fields.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
 from chaos.clock import Clock, is_virtual
 from chaos.errors import InvalidSpec
@@ -25,7 +27,6 @@ FORMAT = 1
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _SYNCED = (RunOpened, FaultInjected, FaultHealed, RunSealed)
 _ENVELOPE = ("seq", "t_s", "wall_s")
-_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode
 
 E = TypeVar("E", bound=Value)
 
@@ -39,9 +40,13 @@ class Record(Value):
     event: Event
 
     def to_line(self) -> str:
-        """The record as one line of JSON."""
-        envelope = {"seq": self.seq, "t_s": round(self.t_s, 6), "wall_s": round(self.wall_s, 6)}
-        return _TO_JSON(envelope | self.event.model_dump(mode="json"))
+        """The record as one line of JSON, in ASCII."""
+        event = ""
+        with contextlib.suppress(PydanticSerializationError):  # of a text that no UTF-8 can hold
+            event = self.event.model_dump_json()
+        if not event or not event.isascii():
+            event = json.dumps(self.event.model_dump(mode="json"), separators=(",", ":"))
+        return f'{{"seq":{self.seq},"t_s":{round(self.t_s, 6)},"wall_s":{round(self.wall_s, 6)},{event[1:]}'
 
     @staticmethod
     def from_line(line: str) -> Record:
@@ -94,6 +99,10 @@ class History:
         self._sorted = len(self._records)
         found = [records for one, records in self._by_class.items() if issubclass(one, kind)]
         return found[0] if len(found) == 1 else sorted(itertools.chain(*found), key=lambda record: record.seq)
+
+    def among(self, *kinds: type[Value]) -> list[Record]:
+        """The records of some classes, in order."""
+        return sorted(itertools.chain(*(self._all(kind) for kind in kinds)), key=lambda record: record.seq)
 
     @property
     def end_s(self) -> float:

@@ -84,6 +84,7 @@ class SimCluster:
         self._api = CloudApi(self._cloud)
         views = Views(self._model, self._cloud.effects, self._cloud.deviations, session=name)
         self._fast = spec.twin.mode == "fast"
+        self._cloud_seen: tuple[object, tuple[object, ...]] = (None, ())
         self._monitor = Monitor(
             self._model,
             views,
@@ -190,8 +191,10 @@ class SimCluster:
         said = (self._model.gcs.frozen, *self._monitor.said.values())
         if not patient:
             return (*said, *glance(self._model))
-        cloud = ((item.instance, self._cloud.view(item)) for item in self._cloud.instances())
-        return (*said, *cloud, *glance(self._model, idle=False))
+        if self._cloud_seen[0] is not (state := self._cloud.ledger.state()):
+            views = tuple((item.instance, self._cloud.view(item)) for item in self._cloud.instances())
+            self._cloud_seen = state, views
+        return (*said, self._cloud_seen[1], *glance(self._model, idle=False))
 
     # -- looking --------------------------------------------------------------------------------------------
 

@@ -28,11 +28,12 @@ from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
 from ray.autoscaler.v2.instance_manager.storage import InMemoryStorage
 from ray.autoscaler.v2.instance_manager.subscribers import cloud_instance_updater, ray_stopper
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState
+from ray.core.generated.autoscaler_pb2 import AutoscalingState
 
 from chaos.clock import monotonic_s, wall_s
 from chaos.errors import ClusterError
 from chaos.sim import releases
+from chaos.sim.shown import Shown
 
 Drain = Callable[[str, bool], "bool | asyncio.Task[bool | None]"]
 """Drains a node by its Ray node id, where it is to be idle only if it is; says whether that was accepted.
@@ -107,7 +108,7 @@ class Autoscaler:
 
     def update(
         self,
-        state: ClusterResourceState,
+        shown: Shown,
         instances: Mapping[str, node_provider.CloudInstance],
         *,
         config: AutoscalingConfig,
@@ -123,7 +124,7 @@ class Autoscaler:
                 instance_manager=self._manager,
                 scheduler=self._scheduler,
                 cloud_provider=self._provider,
-                ray_cluster_resource_state=state,
+                ray_cluster_resource_state=shown.state,
                 non_terminated_cloud_instances=dict(instances),
                 autoscaling_config=config,
                 cloud_provider_errors=errors,

@@ -12,19 +12,19 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
+from google.protobuf.message import Message
 from ray.autoscaler.v2 import scheduler
 from ray.autoscaler.v2.instance_manager import node_provider
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, NodeTypeConfig
 from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
 from ray.autoscaler.v2.instance_manager.instance_storage import InstanceStorage
 from ray.autoscaler.v2.instance_manager.storage import InMemoryStorage
-from ray.core.generated.autoscaler_pb2 import AutoscalingState, ClusterResourceState, NodeStatus
+from ray.core.generated.autoscaler_pb2 import AutoscalingState
 from ray.core.generated.instance_manager_pb2 import (
     GetInstanceManagerStateReply,
     GetInstanceManagerStateRequest,
@@ -35,10 +35,10 @@ from chaos.clock import monotonic_s, wall_s
 from chaos.sim import releases
 from chaos.sim.autoscaler import Autoscaler, ClusterConfig, Drain
 from chaos.sim.ray import DEAD_REMEMBERED
+from chaos.sim.shown import AsItIs, Shown
 
 DROPPED_AFTER_S = 60.0
 """For how long the row of an instance that has ended, and that nobody shows any more as living, is kept."""
-_MS = 1000.0
 _NS = 1_000_000_000
 _ATOMS = {bool, int, float, str, bytes, type(None)}
 """Types of which nobody copies anything; enumerations are added as they are met."""
@@ -151,6 +151,7 @@ class FastAutoscaler(Autoscaler):
         self.forgotten: set[str] = set()
         self._dead_before: set[str] = set()
         self.skipped = 0
+        self._paces = releases.paces_by_ended()
 
     def _storage(self, name: str) -> InstanceStorage:
         self._rows = _Rows(name)
@@ -161,7 +162,7 @@ class FastAutoscaler(Autoscaler):
 
     def update(
         self,
-        state: ClusterResourceState,
+        shown: Shown,
         instances: Mapping[str, node_provider.CloudInstance],
         *,
         config: AutoscalingConfig,
@@ -174,23 +175,23 @@ class FastAutoscaler(Autoscaler):
         missed = round((monotonic_s() - self._updated_s) / self._interval_s) - 1
         self._updated_s = monotonic_s()
         limits_s = config.idle_limits_s()
-        inputs = (id(config), dict(instances), _without_time(state, limits_s))
         may_skip = self._settled() and not errors and not stop_errors
+        inputs = (config, dict(instances), shown.seen(limits_s)) if may_skip else None
         if self._inputs is not None:
             self._identified += max(0, missed) * self._named_each
-            if may_skip and inputs == self._inputs:
+            if inputs == self._inputs:
                 self._identified += self._named_each
                 self.skipped += max(0, missed) + 1
-                self.quiet_for_s = _until_idle_s(state, limits_s)
+                self.quiet_for_s = shown.until_idle_s(limits_s)
                 return self._outcome
         self._inputs, self.quiet_for_s = None, 0.0
-        if self._settled() and not releases.paces_by_ended():
-            state = self._without_dropped(state, instances)
+        if isinstance(shown, AsItIs) and not self._paces and self._settled():
+            self._drop(shown, instances)
         version, named = self._rows_version(), self._identified
-        self._outcome = super().update(state, instances, config=config, errors=errors, stop_errors=stop_errors, log=log)
+        self._outcome = super().update(shown, instances, config=config, errors=errors, stop_errors=stop_errors, log=log)
         if may_skip and version == self._rows_version() and self._at_rest():
             self._inputs, self._named_each = inputs, self._identified - named
-            self.quiet_for_s = _until_idle_s(state, limits_s)
+            self.quiet_for_s = shown.until_idle_s(limits_s)
         return self._outcome
 
     def _rows_version(self) -> int:
@@ -207,63 +208,34 @@ class FastAutoscaler(Autoscaler):
             and self._stop_errors.empty()
         )
 
-    def _without_dropped(
-        self, state: ClusterResourceState, instances: Mapping[str, node_provider.CloudInstance]
-    ) -> ClusterResourceState:
-        """Forgets instances that ended a while ago, and that neither the cloud nor a living node shows; and their dead.
+    def _drop(self, shown: AsItIs, instances: Mapping[str, node_provider.CloudInstance]) -> None:
+        """Forgets instances that ended a while ago, and that neither the cloud nor a living node shows.
 
-        Returns what is to be seen without these: dead nodes that have no row would be given one.
+        With them it forgets their dead, and is shown them no more: dead nodes that have no row would be given one.
         """
-        living = (node.instance_id for node in state.node_states if node.status != NodeStatus.DEAD)
-        shown = {*instances, *living}
+        dead = {node.ray_node_id: node.instance for node in shown.dead}
+        # An instance may have had several Ray nodes, each with a row; one that is dead since the last update has none.
+        kept = {instance for ray_node_id, instance in dead.items() if ray_node_id not in self._dead_before}
+        self._dead_before = set(dead)
         before_ns = (wall_s() - DROPPED_AFTER_S) * _NS
         rows, _ = self._rows.get_instances()
-        over, kept = [], set()
-        for instance_id, row in rows.items():
-            long_ended = row.status in _ENDED and row.status_history[-1].timestamp_ns < before_ns
-            if long_ended and row.cloud_instance_id not in shown:
-                over.append((instance_id, row.cloud_instance_id))
-            else:
-                kept.add(row.cloud_instance_id)
-        # An instance may have had several Ray nodes, each with a row; one that is dead since the last update has none.
-        dead = {node.node_id.hex(): node.instance_id for node in state.node_states if node.status == NodeStatus.DEAD}
-        kept |= {cloud_id for ray_node_id, cloud_id in dead.items() if ray_node_id not in self._dead_before}
-        self._dead_before = set(dead)
+        ended = [row for row in rows.values() if row.status in _ENDED]
+        long_ended = [row for row in ended if row.status_history[-1].timestamp_ns < before_ns]
+        if not long_ended:
+            return
+        there = {*instances, *shown.living}
+        over = [(row.instance_id, row.cloud_instance_id) for row in long_ended if row.cloud_instance_id not in there]
+        dropped = {instance_id for instance_id, _ in over}
+        kept |= {row.cloud_instance_id for row in rows.values() if row.instance_id not in dropped}
         over = [(instance_id, cloud_id) for instance_id, cloud_id in over if not cloud_id or cloud_id not in kept]
         if not over:
-            return state
+            return
         self._rows.batch_delete_instances([instance_id for instance_id, _ in over])
         gone = {cloud_id for _, cloud_id in over if cloud_id}
         self.forgotten.update(ray_node_id for ray_node_id, cloud_id in dead.items() if cloud_id in gone)
-        rest = ClusterResourceState()
-        rest.CopyFrom(state)
-        del rest.node_states[:]
-        rest.node_states.extend(node for node in state.node_states if node.node_id.hex() not in self.forgotten)
+        shown.leave_out(self.forgotten)
         if len(self.forgotten) > 2 * DEAD_REMEMBERED:
             self.forgotten &= self._remembered()
-        return rest
-
-
-def _without_time(state: ClusterResourceState, limits_s: frozenset[float]) -> bytes:
-    """What the GCS shows, where of the time that nodes have been idle only the limits that are past are left."""
-    plain = ClusterResourceState()
-    plain.CopyFrom(state)
-    plain.cluster_resource_state_version = 0
-    for node in plain.node_states:
-        node.node_state_version = 0
-        node.idle_duration_ms = sum(node.idle_duration_ms > limit_s * _MS for limit_s in limits_s)
-    return bytes(plain.SerializeToString(deterministic=True))
-
-
-def _until_idle_s(state: ClusterResourceState, limits_s: frozenset[float]) -> float:
-    """How long until a node has been idle for longer than a limit; infinite, where none will be."""
-    left = (
-        limit_s - node.idle_duration_ms / _MS
-        for node in state.node_states
-        for limit_s in limits_s
-        if 0 < node.idle_duration_ms <= limit_s * _MS
-    )
-    return max(0.0, min(left, default=math.inf))
 
 
 _made: dict[str, type] = {}
@@ -282,30 +254,40 @@ def _dataclass_once(kind: type) -> type:
 
 
 def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
-    """What `copy.deepcopy` returns, sooner for what the scheduler copies: lists and dictionaries of its nodes."""
+    """What `copy.deepcopy` returns, sooner for what the scheduler copies: its nodes, with keys that nobody changes."""
     kind = type(value)
     if kind in _ATOMS:
         return value
     if isinstance(value, Enum):
         _ATOMS.add(kind)
         return value
-    if memo is None:
-        memo = {}
-    if id(value) in memo:
-        return memo[id(value)]
-    if kind not in (list, dict, scheduler.SchedulingNode):
-        return copy.deepcopy(value, memo)
-    made: Any = object.__new__(kind) if kind is scheduler.SchedulingNode else kind()
-    memo[id(value)] = made
-    if kind is list:
-        made.extend([item if type(item) in _ATOMS else _deep_copy(item, memo) for item in value])
+    memo = {} if memo is None else memo
+    if (known := memo.get(id(value))) is not None:
+        return known
+    if isinstance(value, Message):
+        made = memo[id(value)] = value.__deepcopy__(memo)
         return made
-    copied = made if kind is dict else made.__dict__
-    for key, item in (value if kind is dict else value.__dict__).items():
-        copied[key if type(key) in _ATOMS else _deep_copy(key, memo)] = (
-            item if type(item) in _ATOMS else _deep_copy(item, memo)
-        )
-    return made
+    if kind is list:
+        made = memo[id(value)] = []
+        made += [item if type(item) in _ATOMS else _deep_copy(item, memo) for item in value]
+        return made
+    if kind is dict:
+        made = memo[id(value)] = value.copy()
+        _copy_values(made, memo)
+        return made
+    if kind is scheduler.SchedulingNode:
+        made = memo[id(value)] = object.__new__(kind)
+        made.__dict__.update(value.__dict__)
+        _copy_values(made.__dict__, memo)
+        return made
+    return copy.deepcopy(value, memo)
+
+
+def _copy_values(made: dict[Any, Any], memo: dict[int, Any]) -> None:
+    """Puts a copy in the place of each value."""
+    for key, item in made.items():
+        if type(item) not in _ATOMS:
+            made[key] = _deep_copy(item, memo)
 
 
 _IN_THE_SCHEDULER: Mapping[str, object] = {

@@ -81,11 +81,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._number += 1
         return self._number
 
-    async def pause(
+    def pause(
         self, interval_s: float, *, within_s: float, changed: bool, of: Callable[[], object] | None
-    ) -> None:
+    ) -> Coroutine[None, None, None]:
         """Sleeps until the next tick at which there may be something to see."""
-        await self.pauses.pause(interval_s, number=self._next, within_s=within_s, changed=changed, of=of)
+        return self.pauses.pause(interval_s, number=self._next, within_s=within_s, changed=changed, of=of)
 
     def run_in_executor(  # type: ignore[override]
         self,

@@ -147,14 +147,14 @@ class Monitor:
         """In the order of Ray's `Autoscaler.update_autoscaling_state`: what is read first is the older."""
         stop_errors = autoscaler.pop_stop_errors()
         await self._model.gcs.moving()
-        state = self._views.shown(head_type=source.head_type, without=autoscaler.forgotten)
+        shown = self._views.shown(head_type=source.head_type, without=autoscaler.forgotten)
         with logged_to(self._log):
             config = await source.config()
             listed = await source.listed()
         await motion.moving()
         return await source.carried_out(
             lambda: autoscaler.update(
-                state,
+                shown,
                 listed,
                 config=config,
                 errors=source.ray.poll_errors(),

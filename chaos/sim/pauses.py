@@ -95,6 +95,7 @@ class Pauses:
         self._happened = 0
         self._armed = 0
         self._woken = 0
+        self._looked = -1
         self._now: Place = (0.0, 0.0, 0)
         self._busy = False
 
@@ -128,6 +129,7 @@ class Pauses:
         if within_s < math.inf:
             self._arm(paused, paused.at(now_s + min(within_s, _MOST_TICKS * interval_s)))
         self._paused.add(paused)
+        self._looked = -1
         try:
             await paused.over
         finally:
@@ -137,10 +139,14 @@ class Pauses:
 
     def turn(self) -> None:
         """Before each turn of the loop: whoever pauses will look, if anything has happened."""
+        rested = not self._busy
         self._busy = self._waiting() > self._woken
         self._woken = 0
         self._happened += self._busy
         happened = self._happened
+        if rested and happened == self._looked:
+            return
+        self._looked = happened
         for paused in self._paused:
             if paused.seen >= happened:
                 continue

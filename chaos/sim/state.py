@@ -1,127 +1,26 @@
-"""What the GCS shows of the model: to Ray's autoscaler, and to the observer as its sampler tells it."""
+"""What the GCS shows of the model to the observer, as its sampler tells it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
-from ray.core.generated.autoscaler_pb2 import (
-    AffinityConstraint,
-    AntiAffinityConstraint,
-    AutoscalingState,
-    ClusterResourceConstraint,
-    ClusterResourceState,
-    GangResourceRequest,
-    NodeState,
-    NodeStatus,
-    PlacementConstraint,
-    ResourceRequest,
-    ResourceRequestByCount,
-)
+from ray.core.generated.autoscaler_pb2 import AutoscalingState
 
-from chaos.events import Resources
-from chaos.sim.gangs import Gang, summed
+from chaos.sim.gangs import summed
 from chaos.sim.queue import counted
-from chaos.sim.ray import HEAD, RayModel
-
-_STATUS = {"running": NodeStatus.RUNNING, "idle": NodeStatus.IDLE, "draining": NodeStatus.DRAINING}
-
-
-def resource_state(
-    model: RayModel, *, session: str, head_type: str = HEAD, without: Collection[str] = ()
-) -> ClusterResourceState:
-    """As `get_cluster_resource_state` returns it; the head's node type is called `head_type`.
-
-    Of the dead those are left out whose Ray node ids are in `without`.
-    """
-    model.version += 1
-    return ClusterResourceState(
-        cluster_resource_state_version=model.version,
-        cluster_session_name=session,
-        node_states=[*_living(model, head_type), *_dead(model, without)],
-        pending_resource_requests=_by_count(model.demands()),
-        pending_gang_resource_requests=[_gang(gang) for gang in model.gangs() if gang.waiting],
-        cluster_resource_constraints=[ClusterResourceConstraint(resource_requests=_by_count(counted(model.requested)))]
-        if model.requested
-        else [],
-    )
-
-
-def _by_count(shapes: list[tuple[Resources, int]]) -> list[ResourceRequestByCount]:
-    return [
-        ResourceRequestByCount(request=ResourceRequest(resources_bundle=shape), count=count) for shape, count in shapes
-    ]
-
-
-def _gang(gang: Gang) -> GangResourceRequest:
-    """What of a placement group waits, bound by its name as its strategy wants it."""
-    bound: dict[str, Any] = {"label_name": _label(gang), "label_value": ""}
-    constraints = []
-    if gang.strategy == "STRICT_SPREAD":
-        constraints = [PlacementConstraint(anti_affinity=AntiAffinityConstraint(**bound))]
-    elif gang.strategy == "STRICT_PACK":
-        constraints = [PlacementConstraint(affinity=AffinityConstraint(**bound))]
-    return GangResourceRequest(
-        requests=[
-            ResourceRequest(resources_bundle=bundle, placement_constraints=constraints) for bundle in gang.requests()
-        ],
-        details=f"{gang.id}:{gang.strategy}|{'RESCHEDULING' if gang.nodes else 'PENDING'}",
-    )
-
-
-def _label(gang: Gang) -> str:
-    """The label of the nodes on which bundles of it are."""
-    return f"_PG_{gang.id}"
-
-
-def _living(model: RayModel, head_type: str) -> list[NodeState]:
-    return [
-        NodeState(
-            node_id=bytes.fromhex(node.ray_node_id),
-            instance_id=node.instance,
-            ray_node_type_name=(node_type := head_type if node.instance == HEAD else node.node_type),
-            instance_type_name=node_type,
-            available_resources={name: amount for name, amount in node.available.items() if amount > 0},
-            total_resources=node.total,
-            node_state_version=model.version,
-            status=_STATUS[model.status_of(node)],
-            idle_duration_ms=int(model.idle_s(node) * 1000.0),
-            dynamic_labels={_label(gang): "" for gang in model.gangs() if node in gang.nodes},
-        )
-        for node in model.nodes()
-    ]
-
-
-def _dead(model: RayModel, without: Collection[str]) -> list[NodeState]:
-    """After those that live, without resources, as the GCS lists them."""
-    return [
-        NodeState(
-            node_id=bytes.fromhex(node.ray_node_id),
-            instance_id=node.instance,
-            ray_node_type_name=node.node_type,
-            instance_type_name=node.node_type,
-            node_state_version=model.version,
-            status=NodeStatus.DEAD,
-        )
-        for node in model.dead()
-        if node.ray_node_id not in without
-    ]
+from chaos.sim.ray import RayModel
 
 
 def glance(model: RayModel, *, idle: bool = True) -> tuple[object, ...]:
     """What a sample would tell of the model; another one, where that differs, if `idle` in how long a node has been."""
-    return (
-        *(
-            (
-                node.ray_node_id,
-                model.status_of(node),
-                round(model.idle_s(node)) if idle else 0,
-                *(item for item in node.available.items() if item[1] > 0),
-            )
-            for node in model.nodes()
-        ),
-        *((tuple(demand["shape"].items()), demand["count"], demand["source"]) for demand in _demands(model)),
-    )
+    nodes = [
+        (node, model.status_of(node), round(model.idle_s(node)) if idle else 0, *node.available.items())
+        for node in model.nodes()
+    ]
+    gangs = [
+        (gang.strategy, counted(gang.requests()), [node.instance for node in gang.nodes]) for gang in model.gangs()
+    ]
+    return nodes, model.demands(), gangs, model.requested
 
 
 def _demands(model: RayModel) -> list[dict[str, Any]]:

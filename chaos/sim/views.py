@@ -17,7 +17,7 @@ from chaos.cloud.instances import ActiveEffect
 from chaos.events import GcsAnsweredWrong
 from chaos.harm import LaggedViews, OmittedView, RefusedDrains, ViewHarm
 from chaos.sim.ray import HEAD, RayModel
-from chaos.sim.state import resource_state
+from chaos.sim.shown import Altered, AsItIs, Shown
 from chaos.value import Value
 
 H = TypeVar("H", bound=Value)
@@ -38,15 +38,18 @@ class Views:
         self._hits: dict[str, int] = {}
         self._past: list[tuple[float, ClusterResourceState]] = []
 
-    def shown(self, *, head_type: str = HEAD, without: Collection[str] = ()) -> ClusterResourceState:
+    def shown(self, *, head_type: str = HEAD, without: Collection[str] = ()) -> Shown:
         """The cluster's state as the autoscaler is shown it now, the head as a node of that type.
 
         Of dead nodes it is not shown those, by Ray node id, that it has no use for.
         """
-        state = resource_state(self._model, session=self._session, head_type=head_type, without=without)
+        now = AsItIs(self._model, session=self._session, head_type=head_type, without=without)
         there = {effect.effect_id for effect in self._effects()}
         self._hits = {effect_id: hits for effect_id, hits in self._hits.items() if effect_id in there}
-        state = self._lagged(state)
+        if not any(isinstance(effect.harm, ViewHarm) for effect in self._effects()):
+            self._past.clear()
+            return now
+        state = self._lagged(now.state)
         for effect, omission in self._in_force(OmittedView):
             left = [node for node in state.node_states if node.instance_id != effect.instance or _is_dead(node)]
             hits = self._hits.get(effect.effect_id, 0)
@@ -58,7 +61,7 @@ class Views:
             shown.node_states.extend(left)
             state = shown
             self._hit(effect, "left_out", f"without {effect.instance}")
-        return state
+        return Altered(state)
 
     def drain(self, ray_node_id: str, if_idle: bool) -> bool | asyncio.Task[bool | None]:
         """Has a node end, where it is to be idle only if it is; see `RayModel.drain`."""

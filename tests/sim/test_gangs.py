@@ -14,7 +14,8 @@ from chaos.sim.gangs import Gang
 from chaos.sim.latency import Latencies, LogNormal
 from chaos.sim.loop import run_in_virtual_time
 from chaos.sim.ray import RayModel
-from chaos.sim.state import resource_state, sample
+from chaos.sim.shown import AsItIs
+from chaos.sim.state import sample
 from chaos.workload import Strategy
 
 ONE: Resources = {"CPU": 1.0, "GPU": 1.0}
@@ -89,10 +90,10 @@ def test_a_bundle_whose_node_is_lost_waits_for_another_and_the_rest_keep_theirs(
         gang = model.gather([ONE] * 2, "STRICT_SPREAD")
         model.end("i-1", politely=True)
         assert [node.instance for node in gang.nodes] == ["i-2"]
-        (request,) = resource_state(model, session="s").pending_gang_resource_requests
+        (request,) = AsItIs(model, session="s").state.pending_gang_resource_requests
         assert [dict(bundle.resources_bundle) for bundle in request.requests] == [ONE]
         (bound,) = request.requests[0].placement_constraints
-        [held] = [node for node in resource_state(model, session="s").node_states if node.dynamic_labels]
+        [held] = [node for node in AsItIs(model, session="s").state.node_states if node.dynamic_labels]
         assert held.instance_id == "i-2"
         assert dict(held.dynamic_labels) == {bound.anti_affinity.label_name: ""}
         (told,) = sample(model, {})["demands"]

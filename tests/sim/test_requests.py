@@ -12,7 +12,7 @@ from chaos.sim.loop import run_in_virtual_time
 from chaos.sim.node import RayNode
 from chaos.sim.ray import RayModel
 from chaos.sim.requests import TICK_S, Coordinator
-from chaos.sim.state import resource_state
+from chaos.sim.shown import AsItIs
 
 GPU: Resources = {"GPU": 1.0}
 CPU: Resources = {"CPU": 1.0}
@@ -111,11 +111,11 @@ def test_rays_data_takes_away_what_others_requested() -> None:
         model.coordinator.ask("job", [GPU], expire_after_s=15.0, home=home)
         model.coordinator.withdraw("job")
         model.request([CPU, CPU])
-        (constraint,) = resource_state(model, session="s").cluster_resource_constraints
+        (constraint,) = AsItIs(model, session="s").state.cluster_resource_constraints
         ((item,),) = (constraint.resource_requests,)
         assert (dict(item.request.resources_bundle), item.count) == (CPU, 2)
         await asyncio.sleep(TICK_S + 0.1)
-        assert not resource_state(model, session="s").cluster_resource_constraints
+        assert not AsItIs(model, session="s").state.cluster_resource_constraints
         model.close()
 
     run_in_virtual_time(main)

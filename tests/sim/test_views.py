@@ -41,7 +41,7 @@ class Scene:
         self.effects = [effect]
 
     def node(self) -> NodeState:
-        return worker(self.views.shown())
+        return worker(self.views.shown().state)
 
     def wrong(self) -> list[tuple[str, int]]:
         events = (event for _, event in self.told._events)
@@ -74,14 +74,14 @@ def test_a_view_that_lags_shows_a_node_idle_that_has_work_and_the_time_goes_on()
         one.model.submit(ONE)
         one.model.submit(ONE)
         await asyncio.sleep(3.0)
-        shown = one.views.shown()
+        shown = one.views.shown().state
         assert worker(shown).status == NodeStatus.IDLE
         assert worker(shown).idle_duration_ms == 4000
         assert dict(worker(shown).available_resources) == NODE
         assert not shown.pending_resource_requests
         assert one.model.demands() == [(ONE, 1)], "the others see it"
         await asyncio.sleep(5.1)
-        shown = one.views.shown()
+        shown = one.views.shown().state
         assert worker(shown).status == NodeStatus.RUNNING
         assert [item.count for item in shown.pending_resource_requests] == [1]
         assert one.wrong() == [("lagged", 1)]
@@ -98,7 +98,7 @@ def test_who_joins_and_who_dies_is_no_matter_of_views() -> None:
         one.model.start("i-2", "gpu", NODE)
         await asyncio.sleep(1.1)
         one.model.end("i-1", politely=True)
-        states = {node.instance_id: node for node in one.views.shown().node_states}
+        states = {node.instance_id: node for node in one.views.shown().state.node_states}
         assert states["i-1"].status == NodeStatus.DEAD
         assert (states["i-2"].status, dict(states["i-2"].available_resources)) == (NodeStatus.RUNNING, NODE)
 
@@ -108,7 +108,7 @@ def test_who_joins_and_who_dies_is_no_matter_of_views() -> None:
 def test_a_node_is_left_out_as_often_as_asked() -> None:
     async def scene(one: Scene) -> None:
         one.harm(OmittedView(answers=2), "i-1")
-        shown = [[node.instance_id for node in one.views.shown().node_states] for _ in range(3)]
+        shown = [[node.instance_id for node in one.views.shown().state.node_states] for _ in range(3)]
         assert shown == [["head"], ["head"], ["head", "i-1"]]
         one.effects = []
         one.deviations.settle("e1")
