@@ -91,6 +91,7 @@ class CloudProvider(ICloudInstanceProvider):  # type: ignore[misc]
         self._main = _Threads(1, motion)
         self._launchers = _Threads(_LAUNCHERS, motion)
         self._listed: dict[str, CloudInstance] = {}
+        self._listed_of: object = None
 
     async def refresh(self) -> None:
         """Asks for the listing the next update works on.
@@ -98,7 +99,15 @@ class CloudProvider(ICloudInstanceProvider):  # type: ignore[misc]
         Raises:
             ClusterError: the Cloud did not answer, or with an error.
         """
-        self._listed = await self._api.call(self._list)
+        ledger = self._api.cloud.ledger
+        if ledger.effects():
+            self._listed, self._listed_of = await self._api.call(self._list), None
+            return
+        await asyncio.sleep(0)
+        if self._listed_of is not (state := ledger.state()):  # nothing holds a call up: it is answered at once
+            self._listed, self._listed_of = await self._list(), state
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
 
     def get_non_terminated(self) -> dict[str, CloudInstance]:
         """The listing that was last asked for."""
