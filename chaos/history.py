@@ -7,13 +7,12 @@ run began), `wall_s` (Unix time), then the event's own fields.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, NamedTuple, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
@@ -31,7 +30,7 @@ _ENVELOPE = ("seq", "t_s", "wall_s")
 E = TypeVar("E", bound=Value)
 
 
-class Record(Value):
+class Record(NamedTuple):
     """One event with its place (`seq`, from 0) and its times."""
 
     seq: int
@@ -41,9 +40,10 @@ class Record(Value):
 
     def to_line(self) -> str:
         """The record as one line of JSON, in ASCII."""
-        event = ""
-        with contextlib.suppress(PydanticSerializationError):  # of a text that no UTF-8 can hold
+        try:
             event = self.event.model_dump_json()
+        except PydanticSerializationError:  # of a text that no UTF-8 can hold
+            event = ""
         if not event or not event.isascii():
             event = json.dumps(self.event.model_dump(mode="json"), separators=(",", ":"))
         return f'{{"seq":{self.seq},"t_s":{round(self.t_s, 6)},"wall_s":{round(self.wall_s, 6)},{event[1:]}'
@@ -58,8 +58,10 @@ class Record(Value):
         data = json.loads(line)
         if not isinstance(data, dict):
             raise ValueError(f"a history line must be a JSON object, not {type(data).__name__}")
-        envelope = {key: data.pop(key) for key in _ENVELOPE if key in data}
-        return Record(**envelope, event=_EVENT.validate_python(data))
+        if missing := [key for key in _ENVELOPE if not isinstance(data.get(key), (int, float))]:
+            raise ValueError(f"{missing[0]}: a number is expected, not {data.get(missing[0])!r}")
+        seq, t_s, wall_s = (data.pop(key) for key in _ENVELOPE)
+        return Record(seq, float(t_s), float(wall_s), _EVENT.validate_python(data))
 
 
 class History:
