@@ -19,6 +19,11 @@ _DECISIONS = (NodeLaunching, NodeLaunchFailed, NodeTerminating, NodeTerminated)
 
 def recorded(text: str, store: Path) -> History:
     """The history of one run without a baseline, and whatever it ended with."""
+    return History.load(written(text, store))
+
+
+def written(text: str, store: Path) -> Path:
+    """The same, in its file."""
     spec = twin_spec(text)
 
     async def main() -> Path:
@@ -36,7 +41,7 @@ def recorded(text: str, store: Path) -> History:
             await cluster.stop()
         return directory.history
 
-    return History.load(run_in_virtual_time(main))
+    return run_in_virtual_time(main)
 
 
 def decisions(history: History) -> list[str]:
