@@ -25,6 +25,7 @@ from chaos.value import Value
 FORMAT = 1
 _EVENT: TypeAdapter[Event] = TypeAdapter(Event)
 _SYNCED = (RunOpened, FaultInjected, FaultHealed, RunSealed)
+_DIGITS = 6  # microseconds
 _ENVELOPE = ("seq", "t_s", "wall_s")
 
 E = TypeVar("E", bound=Value)
@@ -46,7 +47,7 @@ class Record(NamedTuple):
             event = ""
         if not event or not event.isascii():
             event = json.dumps(self.event.model_dump(mode="json"), separators=(",", ":"))
-        return f'{{"seq":{self.seq},"t_s":{round(self.t_s, 6)},"wall_s":{round(self.wall_s, 6)},{event[1:]}'
+        return f'{{"seq":{self.seq},"t_s":{self.t_s},"wall_s":{self.wall_s},{event[1:]}'
 
     @staticmethod
     def from_line(line: str) -> Record:
@@ -199,7 +200,8 @@ class Recorder(History):
             raise AssertionError(f"history is sealed; {event.kind} came too late")
         now_s = self.clock.now_s()
         t_s = now_s if at_s is None else at_s
-        record = Record(seq=len(self._records), t_s=t_s, wall_s=self.clock.wall_s() - (now_s - t_s), event=event)
+        wall_s = self.clock.wall_s() - (now_s - t_s)
+        record = Record(len(self._records), round(t_s, _DIGITS), round(wall_s, _DIGITS), event)
         self._records.append(record)
         if self._file:
             self._file.write(record.to_line() + "\n")

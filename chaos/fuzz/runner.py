@@ -95,7 +95,8 @@ class TwinRunner:
 
     def run(self, spec: RunSpec, baseline: BaselineKnown) -> Judged:
         """One run."""
-        return Judged.load(self._twins.run(spec, store=self._scratch, baseline=baseline))
+        directory, history = self._twins.run(spec, store=self._scratch, baseline=baseline)
+        return Judged(history, evaluate(history), directory)
 
     def close(self) -> None:
         """There is nothing to end."""
