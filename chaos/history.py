@@ -29,6 +29,7 @@ _DIGITS = 6  # microseconds
 _ENVELOPE = ("seq", "t_s", "wall_s")
 
 E = TypeVar("E", bound=Value)
+T = TypeVar("T")
 
 
 class Record(NamedTuple):
@@ -72,6 +73,7 @@ class History:
         self._records = list(records)
         self._by_class: dict[type, list[Record]] = {}
         self._sorted = 0
+        self._derived: dict[Callable[[History], object], tuple[int, object]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -102,6 +104,13 @@ class History:
         self._sorted = len(self._records)
         found = [records for one, records in self._by_class.items() if issubclass(one, kind)]
         return found[0] if len(found) == 1 else sorted(itertools.chain(*found), key=lambda record: record.seq)
+
+    def derived(self, make: Callable[[History], T]) -> T:
+        """What a function makes of the history as far as it goes now: made once, for all who ask."""
+        length, made = self._derived.get(make, (-1, None))
+        if length != len(self._records):
+            length, made = self._derived[make] = len(self._records), make(self)
+        return cast(T, made)
 
     def among(self, *kinds: type[Value]) -> list[Record]:
         """The records of some classes, in order."""

@@ -146,6 +146,10 @@ class Facts:
 
 def facts_of(history: History) -> Facts | str:
     """The facts of a history, or why it holds none."""
+    return history.derived(_facts_of)
+
+
+def _facts_of(history: History) -> Facts | str:
     opened = history.first(RunOpened)
     if opened is None:
         return "the history does not say what was asked for: no run.opened"

@@ -12,6 +12,7 @@ head that came back it may see two heads: that of before, and the one that joins
 
 from __future__ import annotations
 
+import itertools
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from chaos.events import (
     NodeStarted,
     NodeTerminated,
 )
-from chaos.history import Record
+from chaos.history import History, Record
 
 OVER = ("TERMINATED", "ALLOCATION_FAILED")
 _NEVER_S = float("inf")
@@ -102,6 +103,8 @@ class _Reading:
     """The rows of the autoscaler that runs now, while its log is read."""
 
     rows: dict[str, list[Step]] = field(default_factory=dict)
+    living: dict[str, list[Step]] = field(default_factory=dict)
+    taken: list[Step] = field(default_factory=list)
     done: list[Row] = field(default_factory=list)
     autoscaler: int = 1
     began_s: float = _NEVER_S
@@ -113,12 +116,15 @@ class _Reading:
         while len(steps) > 1 and steps[-1].after != step.before:
             steps.pop()  # logged, and never made
         steps.append(step)
+        self.taken.append(step)
+        self._place(step.row)
 
     def is_new(self, step: Step) -> bool:
         """Whether a step is the first of another autoscaler: after a start of the head, or a row for what has one."""
         if step.before or not self.rows:
             return False
-        if any(_is_for(steps, step) for steps in self.rows.values()):
+        known = step.ray_node_id or step.cloud_instance
+        if known and any(_is_for(steps, step) for steps in self.living.values()):
             return True
         if any(self.began_s < at_s <= step.t_s for at_s in self.head_started_s):
             return True
@@ -126,43 +132,57 @@ class _Reading:
 
     def refuse(self, at_s: float) -> None:
         """The last batch did not come true."""
-        latest = max((steps[-1].record for steps in self.rows.values() if steps), key=lambda r: r.seq, default=None)
-        for steps in self.rows.values():
+        moment = list(itertools.takewhile(lambda step: at_s - step.t_s <= SAME_MOMENT_S, reversed(self.taken)))
+        touched = {step.row: self.rows[step.row] for step in reversed(moment) if step.row in self.rows}
+        latest = max((steps[-1].record for steps in touched.values()), key=lambda r: r.seq, default=None)
+        for name, steps in touched.items():
             last = steps[-1]
             of_batch = last.why.startswith(_OF_SCALING) and at_s - last.t_s <= SAME_MOMENT_S
             if of_batch or (last.record is latest and at_s - last.t_s <= SAME_MOMENT_S):
                 steps.pop()
-        self.rows = {name: steps for name, steps in self.rows.items() if steps}
+                self._place(name)
+
+    def _place(self, name: str) -> None:
+        """Puts a row where it belongs by what was logged of it last."""
+        steps = self.rows[name]
+        if not steps:
+            del self.rows[name]
+        if steps and steps[-1].after not in OVER:
+            self.living[name] = steps
+        else:
+            self.living.pop(name, None)
 
     def end(self, at_s: float = _NEVER_S) -> None:
         """The autoscaler is gone, and its rows with it."""
         self.done += [_row(name, self.autoscaler, steps, at_s) for name, steps in self.rows.items()]
-        self.rows = {}
+        self.rows, self.living, self.taken = {}, {}, []
         self.autoscaler += 1
         self.began_s = _NEVER_S
 
 
 def rows(facts: Facts) -> tuple[Row, ...]:
     """Every row of every autoscaler that ran, in the order in which the log first named them."""
+    return facts.history.derived(_rows)
+
+
+def _rows(history: History) -> tuple[Row, ...]:
     reading = _Reading(
-        head_started_s=tuple(record.t_s for record, event in facts.history.of(NodeStarted) if event.node == "head")
+        head_started_s=tuple(record.t_s for record, event in history.of(NodeStarted) if event.node == "head")
     )
-    for record in sorted(facts.history, key=lambda record: record.t_s):
-        event = record.event
-        if isinstance(event, AutoscalerLogged):
-            if _REFUSED in event.text:
-                reading.refuse(record.t_s)
-            elif (step := _step(record, event)) is not None:
-                if reading.is_new(step):
-                    reading.end(step.t_s)
-                reading.take(step)
+    for record, event in in_time(history.of(AutoscalerLogged)):
+        if _REFUSED in event.text:
+            reading.refuse(record.t_s)
+        elif (step := _step(record, event)) is not None:
+            if reading.is_new(step):
+                reading.end(step.t_s)
+            reading.take(step)
     reading.end()
     return tuple(sorted(reading.done, key=lambda row: row.steps[0].record.seq))
 
 
 def _is_for(steps: list[Step], new: Step) -> bool:
-    """Whether a row is for the Ray node or the cloud's instance of a new one, and not over."""
-    return steps[-1].after not in OVER and any(
+    """Whether a row is for the Ray node or the cloud's instance of a new one."""
+    return any(
         (new.ray_node_id and step.ray_node_id == new.ray_node_id)
         or (new.cloud_instance and step.cloud_instance == new.cloud_instance)
         for step in steps
