@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar, NamedTuple
 
 from pydantic import Field
 
 from chaos.cluster import FaultsLaunches, UndoesEffects
-from chaos.events import BaselineKnown, ClusterSampled, NodeJoined, NodeLaunching, NodeStarted
+from chaos.events import (
+    BaselineKnown,
+    ClusterSampled,
+    FaultHealed,
+    FaultInjected,
+    NodeJoined,
+    NodeLaunching,
+    NodeStarted,
+)
 from chaos.fault import ActsOn, Effect, Fault, Site
 from chaos.harm import LateRay
 
@@ -50,12 +59,27 @@ class ZombieLaunch(Fault):
         )
 
     async def probe_healed(self, site: Site) -> Effect:
-        """Looks whether the effect is undone, and whatever ran without Ray no longer runs."""
+        """Looks whether the effect is undone, and whatever ran without Ray no longer runs.
+
+        What another one that is still in force may have made is not looked for.
+        """
         healed = await super().probe_healed(site)
         running = {node.node for node in await site.cluster.nodes() if node.state == "running"}
-        if healed.outcome == "no_effect" and (left := sorted(running & set(self._zombies(site)))):
+        left = sorted(running & set(self._zombies(site)) - self._of_others(site))
+        if healed.outcome == "no_effect" and left:
             return Effect(outcome="took_effect", detail=f"{', '.join(left)} still runs without Ray")
         return healed
+
+    def _of_others(self, site: Site) -> set[str]:
+        """The nodes that were asked for while others were in force that still are."""
+        healed = {event.injection for _, event in site.history.of(FaultHealed)}
+        begun_s = [
+            event.applied_s
+            for _, event in site.history.of(FaultInjected)
+            if event.fault == self.name and event.injection not in healed and event.effect_id != site.effect_id
+        ]
+        since_s = min(begun_s, default=math.inf)
+        return {event.node for _, event in site.history.of(NodeLaunching, since_s=since_s)}
 
     def _zombies(self, site: Site) -> dict[str, float]:
         """How long each node asked for while in force has run, not joined in time, and by the last sample runs on."""

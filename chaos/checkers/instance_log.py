@@ -34,6 +34,7 @@ from chaos.history import History, Record
 
 OVER = ("TERMINATED", "ALLOCATION_FAILED")
 _NEVER_S = float("inf")
+_HEAD_TYPES = ("head", "headgroup")  # the latter on KubeRay
 SAME_MOMENT_S = 0.5
 _LINE = re.compile(
     r"(?:Update instance (?P<before>\w+)->(?P<after>\w+)|New instance (?P<new>\w+))"
@@ -190,7 +191,7 @@ def _is_for(steps: list[Step], new: Step) -> bool:
 
 
 def _of_head(step: Step) -> bool:
-    return step.node_type == "head" or "(HEAD)" in step.why
+    return step.node_type in _HEAD_TYPES or "(HEAD)" in step.why
 
 
 def heard_to_s(facts: Facts) -> float:

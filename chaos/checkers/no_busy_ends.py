@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
 from chaos.checkers.facts import Facts
 from chaos.checkers.instance_log import InstanceProperty, Row, Step, hits_s, misled, nodes_by_ray_id, on_purpose
-from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, NodeDied, NodeView
+from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, FaultInjected, NodeDied, NodeView
 from chaos.history import Record
 
 _IDLE = re.compile(r"draining ray: idle for ([0-9.]+) secs > timeout=([0-9.]+)")
 # A sample, the line in the log and what the node told the GCS each may be late; seconds are rounded.
 _LATE_S = 3.0
+# The node provider's patience with one call: the listing is asked for after the nodes' states were read.
+_CALL_LIMIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class NoBusyEnds(InstanceProperty):
     sample is never older than a few seconds, which are allowed for. What a node did is not judged where a fault was on
     it, or what the GCS showed was not so, in the time in which it says that it was idle: it may have been frozen, its
     clock wrong, or what is told of it old. Where one was on the head, what was told may be as old as that: what came
-    later may be unknown, and so may edits of the configuration. Nothing excuses less than the timeout that is logged.
+    later may be unknown, and so may edits of the configuration. Where the Cloud's API answers late, it is as old as the
+    call that the update waited for. Nothing excuses less than the timeout that is logged.
     """
 
     name = "no_busy_ends"
@@ -52,7 +56,8 @@ class NoBusyEnds(InstanceProperty):
         views = _views(facts)
         for end in ends:
             after_s = max(end.idle_s, facts.cluster.health_check.detection_s)
-            known_s = min([end.t_s, *hits_s(facts, "head", end.t_s, after_s=after_s)])
+            hits = hits_s(facts, "head", end.t_s, after_s=after_s)
+            known_s = min([end.t_s, *hits, *_called_s(facts, end.t_s)])
             told, evidence = _too_early(facts, end, known_s)
             excused = on_purpose(facts, end.node, end.t_s, after_s=after_s) or misled(facts, end.t_s, after_s=after_s)
             if not told and not excused:
@@ -78,6 +83,14 @@ def _ends(facts: Facts, found: tuple[Row, ...]) -> list[_End]:
             undone = any(later.t_s == left_s and later.after == "RAY_RUNNING" for later in row.steps)
             ends.append(_End(step, node, row.node_type, float(said[1]), float(said[2]), left_s, undone))
     return ends
+
+
+def _called_s(facts: Facts, at_s: float) -> Iterator[float]:
+    """When an update may have begun that ended then, and so read what nodes do, for each fault on the Cloud's API."""
+    for _, event in facts.history.of(FaultInjected):
+        over_s = max(event.applied_s, event.heal_due_s or 0.0) + _CALL_LIMIT_S
+        if event.fault == "cloud_outage" and event.due_s <= at_s <= over_s:
+            yield max(event.due_s, at_s - _CALL_LIMIT_S)
 
 
 def _views(facts: Facts) -> dict[str, list[tuple[Record, NodeView]]]:

@@ -129,6 +129,16 @@ def test_rows_end_with_the_autoscaler_that_kept_them() -> None:
     assert (second.cloud_instance, second.autoscaler, second.over_s) == ("i-w9", 2, float("inf"))
 
 
+def test_on_kuberay_the_head_is_of_another_type() -> None:
+    head = Worker("head", 0.0, 0.0, node_type="headgroup")
+    why = "allocated unmanaged worker cloud instance from ray node: {}"
+    again = [
+        (20.0, logged(head, "", "ALLOCATED", why.format("00000001"))),
+        (20.0, logged(SPARE, "", "ALLOCATED", why.format("0000abcd"), row="w9-2")),
+    ]
+    assert [row.autoscaler for row in rows_of([*SPARE.rise()[:-1], *again])] == [1, 2, 2]
+
+
 def test_a_head_that_was_missing_from_a_listing_is_no_sign_of_another_autoscaler() -> None:
     head = Worker("head", 0.0, 0.0, node_type="head")
     why = "allocated unmanaged cloud instance :head (HEAD) from cloud provider"
@@ -252,6 +262,24 @@ def test_a_node_ended_as_idle_that_was_seen_at_work_fails_unless_a_fault_was_on_
     assert verdict(*shown, (31.0, GcsAnsweredWrong(effect=effect, how="refused"))).verdict == "fail"
 
 
+def test_what_an_update_knew_is_as_old_as_the_call_that_it_waited_for() -> None:
+    claimed = (
+        46.0,
+        logged(SPARE, "RAY_RUNNING", "RAY_STOP_REQUESTED", "draining ray: idle for 20.0 secs > timeout=6.0"),
+    )
+    at_work = Worker("w9", 28.0, 32.0)
+
+    def verdict(fault_name: str) -> Verdict:
+        slow = [
+            (t_s, event.model_copy(update={"fault": fault_name}) if isinstance(event, FaultInjected) else event)
+            for t_s, event in fault("i1", 20.0, heal_due_s=60.0)
+        ]
+        return judged("no_busy_ends", instead(Story(workers=[*four_workers()[:3], at_work], more=slow), claimed))
+
+    assert verdict("cloud_outage").verdict == "pass"
+    assert verdict("toy").verdict == "fail"
+
+
 def test_a_node_that_only_pulled_arguments_was_idle_all_along() -> None:
     claimed = (
         46.0,
@@ -293,6 +321,24 @@ def test_a_healthy_node_ended_for_what_is_not_so_fails(before: str, why: str, to
     verdict = judged("ends_have_reasons", instead(story, (19.9, logged(w4, before, "TERMINATING", why))))
     assert verdict.verdict == "fail"
     assert told in verdict.summary
+
+
+def test_a_termination_that_is_tried_again_has_the_reason_of_the_first() -> None:
+    w4 = Worker("w4", 4.0, 8.0)
+    lines: list[Timed] = [
+        (19.0, logged(w4, "RAY_RUNNING", "RAY_STOPPED", "ray node id-w4 no longer found in GCS")),
+        (19.0, logged(w4, "RAY_STOPPED", "TERMINATING", "terminating instance from RAY_STOPPED")),
+        (20.0, logged(w4, "TERMINATING", "TERMINATION_FAILED", "termination failed: x")),
+        (34.0, logged(w4, "TERMINATION_FAILED", "TERMINATING", "terminating instance from TERMINATION_FAILED")),
+    ]
+
+    def verdict(*hit: Timed) -> Verdict:
+        story = instead(Story(more=[(34.1, NodeTerminating(node="w4")), *hit]), lines[0])
+        return judged("ends_have_reasons", sorted([*story, *lines[1:]], key=lambda pair: pair[0]))
+
+    assert "as one that is not" in verdict().summary
+    assert verdict(*fault("i1", 18.5, victims=("w4",), heal_due_s=19.5)).verdict == "pass"
+    assert verdict(*fault("i1", 9.0, victims=("w4",), heal_due_s=9.5)).verdict == "fail"
 
 
 def test_an_end_that_the_cloud_was_slow_to_carry_out_has_the_reason_that_was_logged() -> None:

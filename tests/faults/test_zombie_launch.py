@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.events import BaselineKnown, ClusterSampled, Event, NodeJoined, NodeLaunching, NodeStarted
+from chaos.events import BaselineKnown, ClusterSampled, Event, FaultInjected, NodeJoined, NodeLaunching, NodeStarted
 from chaos.harm import LateRay
 from faults.zombie_launch import ZombieLaunch, usual_join_s
 from tests.doubles import FakeCluster, node_named, site_of
@@ -113,5 +113,10 @@ async def test_it_is_healed_when_no_zombie_runs_any_more() -> None:
     await fault.inject(site)
     await fault.heal(site)
     assert (await fault.probe_healed(site)).detail == "w4 still runs without Ray"
+    other = FaultInjected(
+        injection="i2", fault="zombie_launch", victims=(), due_s=9.0, applied_s=9.0, lateness_s=0.0, effect_id="e2"
+    )
+    both = site_of(cluster, events=[(1.0, BASELINE), (9.0, other), ASKED, STARTED, running(19.0)])
+    assert (await fault.probe_healed(both)).outcome == "no_effect", "it may be the other's"
     cluster.members["w4"] = node_named("w4", state="stopping")
     assert (await fault.probe_healed(site)).outcome == "no_effect"
