@@ -32,6 +32,12 @@ E = TypeVar("E", bound=Value)
 T = TypeVar("T")
 
 
+class _Envelope(Value):
+    seq: int
+    t_s: float
+    wall_s: float
+
+
 class Record(NamedTuple):
     """One event with its place (`seq`, from 0) and its times."""
 
@@ -41,7 +47,7 @@ class Record(NamedTuple):
     event: Event
 
     def to_line(self) -> str:
-        """The record as one line of JSON, in ASCII."""
+        """The record as one line of JSON, in ASCII; its times as they are, whole or not."""
         try:
             event = self.event.model_dump_json()
         except PydanticSerializationError:  # of a text that no UTF-8 can hold
@@ -60,10 +66,8 @@ class Record(NamedTuple):
         data = json.loads(line)
         if not isinstance(data, dict):
             raise ValueError(f"a history line must be a JSON object, not {type(data).__name__}")
-        if missing := [key for key in _ENVELOPE if not isinstance(data.get(key), (int, float))]:
-            raise ValueError(f"{missing[0]}: a number is expected, not {data.get(missing[0])!r}")
-        seq, t_s, wall_s = (data.pop(key) for key in _ENVELOPE)
-        return Record(seq, float(t_s), float(wall_s), _EVENT.validate_python(data))
+        envelope = _Envelope(**{key: data.pop(key) for key in _ENVELOPE if key in data})
+        return Record(envelope.seq, envelope.t_s, envelope.wall_s, _EVENT.validate_python(data))
 
 
 class History:
@@ -106,7 +110,7 @@ class History:
         return found[0] if len(found) == 1 else sorted(itertools.chain(*found), key=lambda record: record.seq)
 
     def derived(self, make: Callable[[History], T]) -> T:
-        """What a function makes of the history as far as it goes now: made once, for all who ask."""
+        """What a function of a module makes of the history as far as it goes now: made once, for all who ask."""
         length, made = self._derived.get(make, (-1, None))
         if length != len(self._records):
             length, made = self._derived[make] = len(self._records), make(self)
@@ -190,8 +194,8 @@ def _refuse_other_format(path: Path, line: str) -> None:
 class Recorder(History):
     """A history being written: appends to a file, wakes those who wait, and shows each record to `listener`.
 
-    Each is in the file when `append` returns, fault events and the first and last one even if the machine fails then;
-    in virtual time, where a run is soon over and can be had again, all are when it is closed. One event loop only.
+    Each is in the file when `append` returns, fault events and the first and last one even if the machine fails then.
+    In virtual time, where a run can be had again, all are in the file up to the last of these. One event loop only.
     """
 
     def __init__(self, path: Path | None, clock: Clock, *, listener: Callable[[Record], None] = lambda _: None) -> None:
@@ -201,7 +205,7 @@ class Recorder(History):
         self._file: IO[str] | None = path.open("x", encoding="utf-8") if path else None
         self._grown = asyncio.Event()
         self._closed = False
-        self._at_once = not is_virtual()
+        self._virtual = is_virtual()
 
     def append(self, event: Event, *, at_s: float | None = None) -> Record:
         """Records an event as happening now, or as having happened at `at_s` (kept in `t_s`)."""
@@ -210,14 +214,15 @@ class Recorder(History):
         now_s = self.clock.now_s()
         t_s = now_s if at_s is None else at_s
         wall_s = self.clock.wall_s() - (now_s - t_s)
-        record = Record(len(self._records), round(t_s, _DIGITS), round(wall_s, _DIGITS), event)
+        record = Record(len(self._records), round(float(t_s), _DIGITS), round(float(wall_s), _DIGITS), event)
         self._records.append(record)
         if self._file:
             self._file.write(record.to_line() + "\n")
-            if self._at_once:
+            synced = isinstance(event, _SYNCED)
+            if synced or not self._virtual:
                 self._file.flush()
-                if isinstance(event, _SYNCED):
-                    os.fsync(self._file.fileno())
+            if synced and not self._virtual:
+                os.fsync(self._file.fileno())
         grown, self._grown = self._grown, asyncio.Event()
         grown.set()
         self._listener(record)

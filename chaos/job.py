@@ -296,9 +296,8 @@ class _Told:
         self._read = 0
 
     def latest(self) -> object:
-        """The last operation."""
-        operations = self._process.operations
-        return operations[-1] if operations else None
+        """The last operation, in a tuple: of one, each item is looked at."""
+        return tuple(self._process.operations[-1:])
 
     def new(self) -> list[Operation]:
         """Those that nobody has read yet."""

@@ -17,8 +17,18 @@ from pydantic import BaseModel, JsonValue
 from chaos.checker import Judgement, Verdict, merge
 from chaos.clock import RealClock
 from chaos.errors import InvalidSpec
-from chaos.events import Event, NodeDied, NodeTerminating, PhaseBegan, RunOpened, RunSealed, WorkloadLogged
+from chaos.events import (
+    Event,
+    FaultHealed,
+    NodeDied,
+    NodeTerminating,
+    PhaseBegan,
+    RunOpened,
+    RunSealed,
+    WorkloadLogged,
+)
 from chaos.history import History, Record, Recorder
+from chaos.sim.loop import run_in_virtual_time
 
 KINDS: tuple[type[BaseModel], ...] = typing.get_args(typing.get_args(Event)[0])
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -111,6 +121,10 @@ def test_bytes_that_are_no_text_at_the_end_are_a_torn_line(tmp_path: Path) -> No
         ("", "never began"),
         ('{"seq":0,"t_s', "never began"),
         ("not json\n", "line 1"),
+        ('{"t_s":0,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: seq: Field required"),
+        ('{"seq":0,"t_s":NaN,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: t_s"),
+        ('{"seq":0,"t_s":1e999,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: t_s"),
+        (f'{{"seq":0,"t_s":0,"wall_s":{"9" * 400},"kind":"run.opened"}}\n', "not an event of this version: wall_s"),
         ("[1]\n", "line 1: not an event of this version: a history line must be a JSON object"),
         ('{"seq":0,"t_s":0,"wall_s":0,"kind":"node.died","node":"w1","ray_node_id":"x"}\n', "run.opened; truncated"),
         ('{"seq":0,"t_s":0,"wall_s":0,"kind":"run.opened","format":9,"colour":"blue"}\n', "history format 9"),
@@ -216,3 +230,54 @@ def test_merging_in_parts_is_merging_at_once(found: list[Judgement], split: int)
 def test_a_verdict_survives_json() -> None:
     verdict = Verdict(name="n", verdict="fail", summary="s", evidence=(1, 2), measured=1.5, bound=1.0, unit="s")
     assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict
+
+
+def test_in_virtual_time_the_file_holds_all_up_to_the_last_fault_and_in_the_end_all(tmp_path: Path) -> None:
+    fault = FaultHealed(injection="i1", fault="x", due_s=0.0, healed_s=0.0, proven=True)
+
+    async def main() -> None:
+        path = tmp_path / "history.jsonl"
+        recorder = Recorder(path, RealClock())
+        for event in (opened(), PhaseBegan(phase="starting"), fault, PhaseBegan(phase="workload")):
+            recorder.append(event)
+        assert [record.event for record in History.load(path)][-1] == fault
+        recorder.append(RunSealed(reason="complete"))
+        assert list(History.load(path)) == list(recorder)
+
+    run_in_virtual_time(main)
+
+
+async def test_in_real_time_the_file_holds_each_record_at_once(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "history.jsonl", RealClock())
+    for event in (opened(), PhaseBegan(phase="starting")):
+        recorder.append(event)
+        assert list(History.load(tmp_path / "history.jsonl")) == list(recorder)
+    recorder.close()
+
+
+async def test_what_is_made_of_a_history_is_made_once_until_it_grows() -> None:
+    made: list[int] = []
+
+    def length(history: History) -> object:
+        made.append(len(history))
+        return object()
+
+    recorder = Recorder(None, RealClock())
+    recorder.append(opened())
+    first = recorder.derived(length)
+    assert recorder.derived(length) is first
+    recorder.append(PhaseBegan(phase="starting"))
+    assert recorder.derived(length) is not first
+    assert made == [1, 2]
+
+
+def test_records_of_some_classes_come_in_order() -> None:
+    events: list[Event] = [
+        opened(),
+        PhaseBegan(phase="starting"),
+        WorkloadLogged(text="a"),
+        PhaseBegan(phase="workload"),
+    ]
+    history = History.of_events((float(-place), event) for place, event in enumerate(events))
+    assert [record.seq for record in history.among(WorkloadLogged, PhaseBegan)] == [1, 2, 3]
+    assert history.among(RunSealed) == []

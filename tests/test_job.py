@@ -29,7 +29,7 @@ from chaos.events import (
 from chaos.history import Recorder
 from chaos.job import Job
 from chaos.rows import encode_rows
-from chaos.workload import EVENT_PREFIX
+from chaos.workload import EVENT_PREFIX, Operation
 from tests.doubles import FakeCluster, FakeProcess
 from workloads.batch_inference import BatchInference
 
@@ -332,6 +332,34 @@ async def test_rows_computed_twice_count_once(tmp_path: Path) -> None:
     works.write("a", logged("completed", "o1", "0-7,16") + logged("completed", "o2", "4-15"))
     await works.run()
     assert works.of(WorkloadProgressed)[-1].rows_done == 17
+
+
+class Telling(FakeProcess):
+    """A program that tells of its operations itself: at the beginning of the first two, and of the third at its end."""
+
+    def __init__(self, lines: list[str], operations: list[Operation], *, status: int = 0) -> None:
+        super().__init__(lines, status=status)
+        self.operations = operations[:2]
+        self._last = operations[2:]
+
+    async def wait(self) -> int:
+        """The given status, and the last operations."""
+        self.operations += self._last
+        return await super().wait()
+
+
+async def test_a_program_may_tell_of_its_operations_itself_and_so_may_the_next_one(tmp_path: Path) -> None:
+    def told(*rows: str) -> list[Operation]:
+        now_s = time.monotonic()
+        return [
+            Operation(f"op-{place}", "completed", "i-1", row, now_s + place) for place, row in enumerate(rows, start=1)
+        ]
+
+    first = Telling([started(), "dying"], told("0-7", "8-15", "16-23"), status=-9)
+    second = Telling([started(), OK], told("24-31", "32-39", "40-47"))
+    works = Works(tmp_path, first, second, driver_restarts=1)
+    await works.run()
+    assert [event.rows for event in works.of(BatchCompleted)] == ["0-7", "8-15", "16-23", "24-31", "32-39", "40-47"]
 
 
 @settings(max_examples=30, deadline=None)

@@ -132,7 +132,7 @@ class _Reading:
         return self.autoscaler == 1 and _of_head(step) and not any(_of_head(steps[0]) for steps in self.rows.values())
 
     def refuse(self, at_s: float) -> None:
-        """The last batch did not come true."""
+        """The last batch did not come true, nor what was logged last of this moment."""
         moment = list(itertools.takewhile(lambda step: at_s - step.t_s <= SAME_MOMENT_S, reversed(self.taken)))
         touched = {step.row: self.rows[step.row] for step in reversed(moment) if step.row in self.rows}
         latest = max((steps[-1].record for steps in touched.values()), key=lambda r: r.seq, default=None)

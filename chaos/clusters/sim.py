@@ -179,7 +179,7 @@ class SimCluster:
 
     def _late_s(self) -> float:
         """How late the observer's next look is."""
-        return self._latencies.look.draw(self._model.stream("look")) if self._latencies.look.median_s else 0.0
+        return self._latencies.look.draw(self._model.next_stream("look")) if self._latencies.look.median_s else 0.0
 
     def _sample(self) -> dict[str, Any]:
         if self._model.gcs.frozen:

@@ -40,7 +40,7 @@ from chaos.sim.shown import AsItIs, Shown
 DROPPED_AFTER_S = 60.0
 """For how long the row of an instance that has ended, and that nobody shows any more as living, is kept."""
 _NS = 1_000_000_000
-_ATOMS = {bool, int, float, str, bytes, type(None)}
+_atoms = {bool, int, float, str, bytes, type(None)}
 """Types of which nobody copies anything; enumerations are added as they are met."""
 _ENDED = (Instance.TERMINATED, Instance.ALLOCATION_FAILED)
 _AT_REST = (Instance.RAY_RUNNING, *_ENDED)
@@ -256,10 +256,10 @@ def _dataclass_once(kind: type) -> type:
 def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
     """What `copy.deepcopy` returns, sooner for what the scheduler copies: its nodes, with keys that nobody changes."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in _atoms:
         return value
     if isinstance(value, Enum):
-        _ATOMS.add(kind)
+        _atoms.add(kind)
         return value
     memo = {} if memo is None else memo
     if (known := memo.get(id(value))) is not None:
@@ -269,7 +269,7 @@ def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
         return made
     if kind is list:
         made = memo[id(value)] = []
-        made += [item if type(item) in _ATOMS else _deep_copy(item, memo) for item in value]
+        made += [item if type(item) in _atoms else _deep_copy(item, memo) for item in value]
         return made
     if kind is dict:
         made = memo[id(value)] = value.copy()
@@ -286,7 +286,7 @@ def _deep_copy(value: Any, memo: dict[int, Any] | None = None) -> Any:
 def _copy_values(made: dict[Any, Any], memo: dict[int, Any]) -> None:
     """Puts a copy in the place of each value."""
     for key, item in made.items():
-        if type(item) not in _ATOMS:
+        if type(item) not in _atoms:
             made[key] = _deep_copy(item, memo)
 
 

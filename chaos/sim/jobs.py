@@ -98,10 +98,10 @@ def drive(workload: Workload, model: RayModel, data: Path, *, host: str) -> Mode
         else:
             process.say(WorkloadFinished(outcome="ok"))
         finally:
-            with contextlib.suppress(FileNotFoundError):  # where it ends with its cluster
-                (data / _COMPUTED).write_text(encode_rows(site.computed()))
             if not process.killed:  # every driver does so when it leaves
                 model.request(())
+            with contextlib.suppress(FileNotFoundError):  # where it ends with its cluster
+                (data / _COMPUTED).write_text(encode_rows(site.computed()))
 
     process.begin(asyncio.create_task(main()))
     return process
@@ -111,7 +111,7 @@ def _computed(data: Path) -> frozenset[int]:
     """The rows that drivers had computed when the last of them ended."""
     try:
         return frozenset(decode_rows((data / _COMPUTED).read_text()))
-    except FileNotFoundError:  # this is the first
+    except FileNotFoundError:  # none has ended yet
         return frozenset()
 
 
@@ -199,15 +199,15 @@ class _Site:
         node, model, costs = task.placed.result(), self._model, self.costs
         try:
             if not node.warm:
-                await self._warm(task, costs.warm_up.draw(model.stream(f"warm/{node.ray_node_id}")))
+                await self._warm(task, costs.warm_up.draw(model.next_stream(f"warm/{node.ray_node_id}")))
                 node.warm = True
             elif costs.between.median_s:
-                await model.work(task, costs.between.draw(model.stream("between")))
+                await model.work(task, costs.between.draw(model.next_stream("between")))
             else:
                 await model.work(task, 0.0)  # a node that is frozen begins nothing
             op = self.next_op()
             self.log("invoked", op, node.instance, rows)
-            await model.work(task, seconds * costs.batch.draw(model.stream("batch")))
+            await model.work(task, seconds * costs.batch.draw(model.next_stream("batch")))
         except NodeLost:
             return False
         self.log("completed", op, node.instance, rows)

@@ -6,8 +6,6 @@ It makes no threads: what is handed to one is done at once, so that the order of
 from __future__ import annotations
 
 import asyncio
-import functools
-import gc
 import heapq
 import selectors
 from collections.abc import Callable, Coroutine
@@ -125,7 +123,6 @@ class VirtualTime:
     """Virtual time that stands still between calls; within one, no other event loop may run in this thread."""
 
     def __init__(self) -> None:
-        _spare_what_is_loaded()
         self._loop = VirtualLoop()
 
     def call(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -152,12 +149,6 @@ def run_in_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return time.call(main)
     finally:
         time.close()
-
-
-@functools.cache
-def _spare_what_is_loaded() -> None:
-    """The garbage collector need not look again and again at what was there before the first of many runs: it stays."""
-    gc.freeze()
 
 
 def _cancel_all(loop: VirtualLoop) -> None:

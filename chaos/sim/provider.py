@@ -96,15 +96,19 @@ class CloudProvider(ICloudInstanceProvider):  # type: ignore[misc]
     async def refresh(self) -> None:
         """Asks for the listing the next update works on.
 
+        Where no harm is in force nothing holds a call up, and it is done without a task of its own, in as many turns of
+        the loop: it begins in the next one, and its answer is there in the second after that.
+
         Raises:
             ClusterError: the Cloud did not answer, or with an error.
         """
         ledger = self._api.cloud.ledger
+        if not ledger.effects():
+            await asyncio.sleep(0)
         if ledger.effects():
             self._listed, self._listed_of = await self._api.call(self._list), None
             return
-        await asyncio.sleep(0)
-        if self._listed_of is not (state := ledger.state()):  # nothing holds a call up: it is answered at once
+        if self._listed_of is not (state := ledger.state()):
             self._listed, self._listed_of = await self._list(), state
         await asyncio.sleep(0)
         await asyncio.sleep(0)

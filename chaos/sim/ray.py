@@ -73,7 +73,7 @@ class RayModel:
 
     # -- nodes ----------------------------------------------------------------------------------------------
 
-    def stream(self, name: str) -> Callable[[], random.Random]:
+    def next_stream(self, name: str) -> Callable[[], random.Random]:
         """Sources of chance for one thing: each the next of that name, the same in every run of the same seed."""
 
         def source() -> random.Random:
@@ -93,7 +93,7 @@ class RayModel:
     async def _join(
         self, instance: str, node_type: str, resources: Resources, starting: Motion, delay_s: float
     ) -> None:
-        join_s = self.latencies.join.draw(self.stream(f"join/{instance}"))
+        join_s = self.latencies.join.draw(self.next_stream(f"join/{instance}"))
         started = await starting.move(delay_s) and await self.crowd.takes(join_s, starting.move)
         if started and await self.gcs.moving() and await starting.moving():
             del self._starting[instance]
@@ -115,7 +115,7 @@ class RayModel:
         """The head starts, and answers once it joins: its GCS knows what it had stored, which is all but requests."""
 
         async def return_() -> None:
-            await asyncio.sleep(self.latencies.join.draw(self.stream(f"join/{HEAD}")))
+            await asyncio.sleep(self.latencies.join.draw(self.next_stream(f"join/{HEAD}")))
             self.head_up = True
             self.requested = ()
             self.gcs.thaw()
@@ -248,11 +248,11 @@ class RayModel:
             failed = max(0, math.floor((self.gcs.moved_s() - since_s) / every_s) + 1)
         each_s = (check.period_ms if not node.alive else check.period_ms + check.timeout_ms) / 1000.0
         first_s = max(0.0, node.joined_s + check.initial_delay_ms / 1000.0 - monotonic_s())
-        first_s += self.stream(f"check/{node.ray_node_id}")().uniform(0.0, check.period_ms / 1000.0)
+        first_s += self.next_stream(f"check/{node.ray_node_id}")().uniform(0.0, check.period_ms / 1000.0)
         after_s = first_s + each_s * max(0, check.failure_threshold - failed - 1)
         node.unanswered = (self.gcs.moved_s() + first_s, each_s)
         if not node.alive and self.latencies.notice is not None:
-            after_s = self.latencies.notice.draw(self.stream(f"notice/{node.ray_node_id}"))
+            after_s = self.latencies.notice.draw(self.next_stream(f"notice/{node.ray_node_id}"))
 
         async def missing() -> None:
             await self.gcs.move(after_s)
@@ -264,7 +264,7 @@ class RayModel:
     async def takes(self, latency: LogNormal, stream: str) -> None:
         """Returns when so much time has passed; where it takes none, at once: nobody else gets to do anything."""
         if latency.median_s:
-            await asyncio.sleep(latency.draw(self.stream(stream)))
+            await asyncio.sleep(latency.draw(self.next_stream(stream)))
 
     def _later(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = asyncio.create_task(work)
@@ -332,7 +332,7 @@ class RayModel:
         """It ends once it has moved for as long as that takes; how often it is told makes no difference."""
         if node.leaving is not None:
             return
-        leave_s = self.latencies.leave.draw(self.stream(f"leave/{node.ray_node_id}"))
+        leave_s = self.latencies.leave.draw(self.next_stream(f"leave/{node.ray_node_id}"))
 
         async def leave() -> None:
             if await node.move(leave_s) and await self.gcs.moving() and node.believed:

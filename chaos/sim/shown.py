@@ -50,7 +50,7 @@ _Node: TypeAlias = tuple[RayNode, str, tuple[tuple[str, float], ...], tuple[str,
 
 
 class AsItIs:
-    """The model as it is when this is made; the head's node type is called `head_type`.
+    """The model as it is when this is made, whatever becomes of it; the head's node type is called `head_type`.
 
     Of the dead those are left out whose Ray node ids are in `without`. Ray's message is made when that is asked for.
     """
@@ -68,7 +68,7 @@ class AsItIs:
                 node,
                 model.status_of(node),
                 tuple(node.available.items()),
-                tuple(label for label, nodes in held if node in nodes) if held else (),
+                tuple(label for label, homes in held if node in homes) if held else (),
             )
             for node in nodes
         ]

@@ -12,7 +12,7 @@ from chaos.sim.ray import RayModel
 
 
 def glance(model: RayModel, *, idle: bool = True) -> tuple[object, ...]:
-    """What a sample would tell of the model; another one, where that differs, if `idle` in how long a node has been."""
+    """What a sample would tell of the model; another one at least where that differs; of idle times, too, if `idle`."""
     nodes = [
         (node, model.status_of(node), round(model.idle_s(node)) if idle else 0, *node.available.items())
         for node in model.nodes()

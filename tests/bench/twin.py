@@ -17,7 +17,7 @@ import faults
 import workloads
 from chaos.fuzz.command import Ask, settled
 from chaos.fuzz.runner import TwinRunner
-from chaos.fuzz.worker import Numbers, Worker
+from chaos.fuzz.worker import Numbers, Worker, settle_in
 from chaos.history import History
 from chaos.results import prepare
 from chaos.sim.loop import run_in_virtual_time
@@ -116,6 +116,7 @@ def schedules(store: Path) -> None:
     """
     virtual_s = cpu_s = 0.0
     prepare()
+    settle_in()
     for seed in range(SCHEDULES):
         began_s = time.process_time()
         path = written(random_text(seed, mode="fast", minutes=SCHEDULE_MINUTES), store)
@@ -140,6 +141,7 @@ def campaign(store: Path) -> None:
         return len(list(worker.outcomes(Numbers(tuple(wish.world_of(world * wish.world_runs))))))
 
     made(WORLDS)  # what is imported late is imported
+    settle_in()
     began_s = time.process_time()
     with runs_cpu_s() as runs, ray_cpu_s() as updates:
         outcomes = sum(made(world) for world in range(WORLDS))

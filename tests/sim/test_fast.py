@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.autoscaler.v2.instance_manager.instance_manager import InstanceManager
 from ray.autoscaler.v2.instance_manager.reconciler import Reconciler
 from ray.autoscaler.v2.scheduler import ResourceRequestSource, SchedulingNode, SchedulingNodeStatus
 from ray.core.generated.autoscaler_pb2 import NodeStatus, ResourceRequest
+from ray.core.generated.instance_manager_pb2 import (
+    GetInstanceManagerStateReply,
+    GetInstanceManagerStateRequest,
+    Instance,
+)
 
 from chaos.events import NodeJoined, NodeTerminated
 from chaos.sim import releases
-from chaos.sim.fast import _dataclass_once, _deep_copy
+from chaos.sim.fast import _dataclass_once, _deep_copy, _Manager, _Rows
 from tests.sim.decisions import decisions, recorded
 from tests.sim.schedules import random_text
 
@@ -122,6 +128,28 @@ def test_fast_mode_too_gives_the_same_bytes(tmp_path: Path) -> None:
     text = random_text(3, mode="fast")
     first, second = (recorded(text, tmp_path) for _ in range(2))
     assert [record.to_line() for record in first] == [record.to_line() for record in second]
+
+
+def test_rows_are_answered_as_rays_own_manager_does_after_each_change() -> None:
+    rows = _Rows("c")
+    ours, theirs = _Manager(rows, []), InstanceManager(rows, [])
+    asked = GetInstanceManagerStateRequest()
+
+    def same() -> GetInstanceManagerStateReply:
+        one, other = ours.get_instance_manager_state(asked), theirs.get_instance_manager_state(asked)
+        assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+        return one
+
+    assert not same().state.instances
+    for name in ("a", "b"):
+        rows.upsert_instance(Instance(instance_id=name, status=Instance.QUEUED))
+        same()
+    before = same()
+    assert same() is before
+    rows.upsert_instance(Instance(instance_id="a", status=Instance.REQUESTED))
+    assert [row.status for row in same().state.instances] == [Instance.REQUESTED, Instance.QUEUED]
+    rows.batch_delete_instances(["a"])
+    assert [row.instance_id for row in same().state.instances] == ["b"]
 
 
 def test_a_copy_is_as_deep_as_pythons_own() -> None:

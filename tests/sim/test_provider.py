@@ -18,13 +18,26 @@ class SlowCloud:
     def __init__(self, *, admit_s: float = 0.0, launch_s: float = 0.0) -> None:
         self.admit_s, self.launch_s = admit_s, launch_s
         self.done: list[tuple[str, float]] = []
-        self.answers = SimpleNamespace(admit=self.admit, check_termination=lambda _: None)
+        self.answers = SimpleNamespace(admit=self.admit, check_termination=lambda _: None, listed=self.listed)
+        self.harm: list[str] = []
+        self.instances: tuple[str, ...] = ()
+        self.listings = 0
         self.motion: Motion | None = None
 
     def caller(self) -> Motion:
         """The process that calls."""
         self.motion = Motion()
         return self.motion
+
+    @property
+    def ledger(self) -> Any:
+        """What is listed, and the harm in force: another object after each change."""
+        return SimpleNamespace(effects=lambda: self.harm, state=lambda: self.instances)
+
+    def listed(self) -> list[Any]:
+        """The listing, and that it was asked for."""
+        self.listings += 1
+        return [SimpleNamespace(instance=name, tags={}, state="running") for name in self.instances]
 
     async def admit(self) -> None:
         await asyncio.sleep(self.admit_s)
@@ -94,5 +107,44 @@ def test_while_the_monitor_hangs_what_was_called_is_carried_out_and_no_other_cal
         cloud.motion.thaw()
         await asyncio.sleep(10.0)
         assert [(what, when_s - began_s) for what, when_s in cloud.done][2:] == [("2 gpu", 24.0)]
+
+    play(cloud, scene)
+
+
+def test_a_listing_is_of_the_moment_and_made_anew_only_where_something_may_have_changed() -> None:
+    cloud = SlowCloud(admit_s=2.0)
+
+    async def scene(provider: CloudProvider) -> None:
+        async def refreshed() -> tuple[list[str], float]:
+            began_s = monotonic_s()
+            await provider.refresh()
+            return list(provider.get_non_terminated()), monotonic_s() - began_s
+
+        cloud.instances = ("i-1",)
+        assert await refreshed() == (["i-1"], 0.0)
+        assert await refreshed() == (["i-1"], 0.0)
+        assert cloud.listings == 1
+        cloud.instances = ("i-1", "i-2")
+        assert await refreshed() == (["i-1", "i-2"], 0.0)
+        cloud.harm = ["e1"]
+        assert await refreshed() == (["i-1", "i-2"], 2.0)
+        assert await refreshed() == (["i-1", "i-2"], 2.0)
+        assert cloud.listings == 4
+        cloud.harm, cloud.instances = [], ("i-2",)
+        assert await refreshed() == (["i-2"], 0.0)
+
+    play(cloud, scene)
+
+
+def test_harm_that_comes_as_a_listing_is_asked_for_holds_it_up() -> None:
+    cloud = SlowCloud(admit_s=2.0)
+
+    async def scene(provider: CloudProvider) -> None:
+        began_s = monotonic_s()
+        refreshing = asyncio.create_task(provider.refresh())
+        await asyncio.sleep(0)
+        cloud.harm = ["e1"]
+        await refreshing
+        assert monotonic_s() - began_s == 2.0
 
     play(cloud, scene)

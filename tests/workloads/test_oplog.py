@@ -26,6 +26,12 @@ def test_ranges_hold_exactly_the_distinct_ids_in_order(row_ids: list[int]) -> No
     assert decode_rows(encode_rows(row_ids)) == tuple(sorted(set(row_ids)))
 
 
+@given(first=st.integers(0, 50), count=st.integers(0, 5), step=st.integers(1, 3))
+def test_a_range_is_written_as_its_ids_are(first: int, count: int, step: int) -> None:
+    row_ids = range(first, first + count, step)
+    assert encode_rows(row_ids) == encode_rows(list(row_ids))
+
+
 @given(row_ids=ROW_IDS)
 def test_ranges_are_the_shortest(row_ids: list[int]) -> None:
     """No two neighbouring ranges could be one."""
