@@ -14,7 +14,6 @@ from chaos.campaign import View
 from chaos.commands import TWIN, cluster_class
 from chaos.errors import InvalidSpec
 from chaos.judged_run import JudgedRun
-from chaos.results import judge
 from chaos.schedule import Schedule
 from chaos.spec import Catalogue, RunSpec, missing_on, parse, read_text, refuse_impossible
 from chaos.store import RunDirectory
@@ -131,12 +130,11 @@ class ClusterUnderTest:
         self._store.mkdir(parents=True, exist_ok=True)
         if spec.cluster.kind == TWIN:
             _refuse_in_a_loop()
-            directory, history = self._twins.run(spec, store=self._store)
-            run = JudgedRun(spec, directory, judge(history))
+            path = self._twins.run(spec, store=self._store)
         else:
             self._background = self._background or Background()
             path = self._background.call(lambda: self._warm.run(spec, store=self._store, scope=test.scope))
-            run = JudgedRun.load(spec, RunDirectory(path))
+        run = JudgedRun.load(spec, RunDirectory(path))
         self._remember(test, run)
         self._on_run(run)
         return run

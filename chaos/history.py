@@ -47,14 +47,15 @@ class Record(NamedTuple):
     event: Event
 
     def to_line(self) -> str:
-        """The record as one line of JSON, in ASCII; its times as they are, whole or not."""
+        """The record as one line of JSON, in ASCII, with its times to the microsecond."""
         try:
             event = self.event.model_dump_json()
         except PydanticSerializationError:  # of a text that no UTF-8 can hold
             event = ""
         if not event or not event.isascii():
             event = json.dumps(self.event.model_dump(mode="json"), separators=(",", ":"))
-        return f'{{"seq":{self.seq},"t_s":{self.t_s},"wall_s":{self.wall_s},{event[1:]}'
+        t_s, wall_s = round(float(self.t_s), _DIGITS), round(float(self.wall_s), _DIGITS)
+        return f'{{"seq":{self.seq},"t_s":{t_s},"wall_s":{wall_s},{event[1:]}'
 
     @staticmethod
     def from_line(line: str) -> Record:
@@ -214,7 +215,7 @@ class Recorder(History):
         now_s = self.clock.now_s()
         t_s = now_s if at_s is None else at_s
         wall_s = self.clock.wall_s() - (now_s - t_s)
-        record = Record(len(self._records), round(float(t_s), _DIGITS), round(float(wall_s), _DIGITS), event)
+        record = Record(len(self._records), t_s, wall_s, event)
         self._records.append(record)
         if self._file:
             self._file.write(record.to_line() + "\n")

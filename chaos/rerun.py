@@ -23,7 +23,6 @@ from chaos.report.live import SilentView
 from chaos.schedule import Schedule
 from chaos.signature import Signature, signature_of
 from chaos.spec import RunSpec, refuse_impossible
-from chaos.store import RunDirectory
 from chaos.twin_runs import TwinRuns
 from chaos.warm import WarmClusters
 
@@ -81,13 +80,13 @@ class Reruns:
             shutil.rmtree(old)
         if spec.cluster.kind == TWIN:
             # In a thread of its own: the twin's time has an event loop of its own.
-            directory, history = await to_the_end(asyncio.to_thread(self._twins.run, spec, store=self._scratch))
+            path = await to_the_end(asyncio.to_thread(self._twins.run, spec, store=self._scratch))
         else:
-            directory = RunDirectory(await self._warm.run(spec, store=self._scratch, scope=_SCOPE))
-            history = await asyncio.to_thread(History.load, directory.history)
+            path = await self._warm.run(spec, store=self._scratch, scope=_SCOPE)
+        history = await asyncio.to_thread(History.load, path / "history.jsonl")
         verdicts = await asyncio.to_thread(evaluate, history)
         return Rerun(
-            path=directory.path,
+            path=path,
             judgement=merge(verdict.verdict for verdict in verdicts),
             signature=signature_of(history, verdicts),
             by_time=tuple(event.injection for _, event in history.of(FaultDue) if event.by_time),

@@ -12,12 +12,11 @@ from chaos.campaign import Campaign, View
 from chaos.clusters.sim import twin_of
 from chaos.events import BaselineKnown
 from chaos.finish import to_the_end
-from chaos.history import History
 from chaos.installed import versions
 from chaos.schedule import Schedule
 from chaos.sim.loop import run_in_virtual_time
 from chaos.spec import RunSpec
-from chaos.store import RunDirectory, create
+from chaos.store import create
 from chaos.twin import refuse_beyond_model, repeatable_id
 
 T = TypeVar("T")
@@ -30,8 +29,8 @@ class TwinRuns:
         self._view = view
         self._baselines: dict[str, BaselineKnown] = {}
 
-    def run(self, spec: RunSpec, *, store: Path, baseline: BaselineKnown | None = None) -> tuple[RunDirectory, History]:
-        """One run, after its own fault-free one where no `baseline` is given: where it lies, and what lies there.
+    def run(self, spec: RunSpec, *, store: Path, baseline: BaselineKnown | None = None) -> Path:
+        """One run, after its own fault-free one where no `baseline` is given; its directory.
 
         Raises:
             InvalidSpec: the model has nothing of what the specification asks for.
@@ -40,10 +39,10 @@ class TwinRuns:
         refuse_beyond_model(spec)
         baseline = baseline or self.baseline(spec)
         directory = create(store, spec)
-        history = run_in_virtual_time(
+        run_in_virtual_time(
             lambda: self._on_fresh(spec, store, lambda campaign: campaign.run(spec, directory, baseline=baseline))
         )
-        return directory, history
+        return directory.path
 
     def baseline(self, spec: RunSpec, *, store: Path | None = None) -> BaselineKnown:
         """What a fault-free run measures; one that did not pass lies in `store`, or in a temporary directory.

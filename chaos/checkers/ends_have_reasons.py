@@ -31,9 +31,10 @@ class EndsHaveReasons(InstanceProperty):
 
     Reasons are: it is idle (whether it is, `no_busy_ends` judges), a limit is exceeded, its type's configuration is
     outdated, Ray on it has stopped. One that runs is drained first, whatever the reason. Assumes that a node is well
-    when the sample before has it alive and not draining, and no fault is or just was on it, neither then nor when its
-    end was first asked for, or it has joined anew since. Then a reason is untrue that says that Ray on it has stopped
-    or never started, and one that says that a limit is exceeded where no sample of the last seconds shows that.
+    when the sample before has it alive and not draining, and no fault is or just was on it, neither then nor, where its
+    end failed and is asked for again, at the first time, or it has joined anew since. Then a reason is untrue that says
+    that Ray on it has stopped or never started, and one that says that a limit is exceeded where no sample of the last
+    seconds shows that.
     """
 
     name = "ends_have_reasons"
@@ -78,20 +79,21 @@ def _ends(facts: Facts, found: tuple[Row, ...]) -> list[_End]:
         # One that waits for just this end goes before another that was only logged in the same moment.
         waiting = [pair for pair in told if pair[1].t_s <= record.t_s <= pair[0].over_s]
         row, step = max(waiting or told, key=lambda pair: pair[1].t_s) if told else (own[-1] if own else None, None)
-        if row and step and _harmed_s(facts, event.node, _decided_s(row, step)) is not None:
+        first = _first_try(row, step) if row and step else step
+        if first and first is not step and _harmed_s(facts, event.node, first.t_s) is not None:
             continue
         ends.append(_End(record, event.node, before[-1][0], row, step))
     return ends
 
 
-def _decided_s(row: Row, step: Step) -> float:
-    """When it was decided what a step says: a termination that failed is tried again without another reason."""
-    decided = step
+def _first_try(row: Row, step: Step) -> Step:
+    """The termination that failed, and that a step tries again: without another reason."""
+    first = step
     for earlier in reversed(row.steps[: row.steps.index(step)]):
         if earlier.after not in ("TERMINATING", "TERMINATION_FAILED"):
             break
-        decided = earlier
-    return decided.t_s
+        first = earlier
+    return first
 
 
 def _is_well(facts: Facts, node: str, before: tuple[Record, ClusterSampled], end: Record) -> bool:

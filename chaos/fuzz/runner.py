@@ -95,8 +95,7 @@ class TwinRunner:
 
     def run(self, spec: RunSpec, baseline: BaselineKnown) -> Judged:
         """One run."""
-        directory, history = self._twins.run(spec, store=self._scratch, baseline=baseline)
-        return Judged(history, evaluate(history), directory)
+        return Judged.load(self._twins.run(spec, store=self._scratch, baseline=baseline))
 
     def close(self) -> None:
         """There is nothing to end."""
