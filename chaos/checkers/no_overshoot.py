@@ -239,6 +239,12 @@ def _surplus_launches(
         _in_use(sample, facts.cluster_at(record.t_s)) + more
         for (record, sample), more in zip(answered, most, strict=True)
     ]
+    # What an edit asked for that was undone before the next sample.
+    edited = [
+        (t_s, len(live_workers(answered[place][1])) + wanted(answered[place][1], cluster).most)
+        for t_s, cluster in facts.edits
+        if (place := bisect_right(times, t_s) - 1) >= 0
+    ]
     spans = explained(facts, scaling=True)
     late = unaimed_spans(facts) if facts.cluster.on_kuberay else ()
     found = []
@@ -248,7 +254,8 @@ def _surplus_launches(
         end = bisect_right(times, one.from_s + _SAMPLE_LAG_S)
         if begin == end:
             continue
-        size = max(sizes[begin:end])
+        by_edits = [size for t_s, size in edited if since_s < t_s <= one.from_s]
+        size = max([*sizes[begin:end], *by_edits])
         count = _launched_at(one, instances)
         if count <= size:
             continue

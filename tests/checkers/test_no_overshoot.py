@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.cluster_spec import NodeType, TwinSpec
-from chaos.events import ClusterSampled, NodeDied, NodeJoined
+from chaos.events import ClusterSampled, ConfigChanged, NodeDied, NodeJoined, TypeInForce
 from tests.checkers.histories import CLUSTER, NODE, Story, Timed, Worker, fault, four_workers, judged, opened, waiting
 
 
@@ -109,6 +109,34 @@ def test_a_launch_too_many_is_surplus_until_another_worker_ends_that_no_minimum_
     story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": kinds}))
     found = judged("no_overshoot", story)
     assert found.verdict == verdict, found.summary
+
+
+@pytest.mark.parametrize(("minimum", "verdict"), [(1, "pass"), (0, "fail")])
+def test_a_minimum_that_was_in_force_between_two_samples_explains_a_launch(minimum: int, verdict: str) -> None:
+    spare = Worker("w2", 14.6, 18.0, busy_to_s=18.0, gone_s=40.0, node_type="cpu")
+    kinds = {
+        "gpu": NodeType(resources=NODE, max_workers=4),
+        "cpu": NodeType(resources={"CPU": 2.0}, max_workers=4, idle_timeout_s=30.0),
+    }
+    edits: list[Timed] = [
+        (14.4, in_force(minimum)),
+        (14.8, in_force(0)),
+    ]
+    story = Story(
+        workers=[Worker("w1", 4.0, 8.0), spare], demand=lambda t_s: waiting(1) if t_s < 8.0 else (), more=edits
+    )
+    story.opening = opened(cluster=CLUSTER.model_copy(update={"node_types": kinds}))
+    found = judged("no_overshoot", story)
+    assert found.verdict == verdict, found.summary
+
+
+def in_force(minimum: int) -> ConfigChanged:
+    """The configuration with this minimum of the other type."""
+    types = {
+        "gpu": TypeInForce(resources=NODE, min_workers=0, max_workers=4),
+        "cpu": TypeInForce(resources={"CPU": 2.0}, min_workers=minimum, max_workers=4, idle_timeout_s=30.0),
+    }
+    return ConfigChanged(effect="e1", undone=not minimum, max_workers=4, idle_timeout_s=6.0, node_types=types)
 
 
 def test_demand_that_goes_away_while_a_launch_is_under_way_explains_it() -> None:
