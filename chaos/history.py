@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple, TypeVar, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from chaos.clock import Clock, is_virtual
@@ -33,6 +33,8 @@ T = TypeVar("T")
 
 
 class _Envelope(Value):
+    model_config = ConfigDict(strict=True)
+
     seq: int
     t_s: float
     wall_s: float

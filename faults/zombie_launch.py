@@ -11,8 +11,6 @@ from chaos.cluster import FaultsLaunches, UndoesEffects
 from chaos.events import (
     BaselineKnown,
     ClusterSampled,
-    FaultHealed,
-    FaultInjected,
     NodeJoined,
     NodeLaunching,
     NodeStarted,
@@ -61,23 +59,19 @@ class ZombieLaunch(Fault):
     async def probe_healed(self, site: Site) -> Effect:
         """Looks whether the effect is undone, and whatever ran without Ray no longer runs.
 
-        What another one that is still in force may have made is not looked for.
+        What another one that is still in force may have made is not looked for, whatever types that is about.
         """
         healed = await super().probe_healed(site)
         running = {node.node for node in await site.cluster.nodes() if node.state == "running"}
-        left = sorted(running & set(self._zombies(site)) - self._of_others(site))
+        left = sorted(running & set(self._zombies(site)) - await self._of_others(site))
         if healed.outcome == "no_effect" and left:
             return Effect(outcome="took_effect", detail=f"{', '.join(left)} still runs without Ray")
         return healed
 
-    def _of_others(self, site: Site) -> set[str]:
+    async def _of_others(self, site: Site) -> set[str]:
         """The nodes that were asked for while others were in force that still are."""
-        healed = {event.injection for _, event in site.history.of(FaultHealed)}
-        begun_s = [
-            event.applied_s
-            for _, event in site.history.of(FaultInjected)
-            if event.fault == self.name and event.injection not in healed and event.effect_id != site.effect_id
-        ]
+        _, others = await site.active()
+        begun_s = [e.due_s for e in others.made if e.fault == self.name and e.effect_id in others.effects]
         since_s = min(begun_s, default=math.inf)
         return {event.node for _, event in site.history.of(NodeLaunching, since_s=since_s)}
 

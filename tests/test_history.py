@@ -122,6 +122,7 @@ def test_bytes_that_are_no_text_at_the_end_are_a_torn_line(tmp_path: Path) -> No
         ('{"seq":0,"t_s', "never began"),
         ("not json\n", "line 1"),
         ('{"t_s":0,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: seq: Field required"),
+        ('{"seq":"0","t_s":0,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: seq"),
         ('{"seq":0,"t_s":NaN,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: t_s"),
         ('{"seq":0,"t_s":1e999,"wall_s":0,"kind":"run.opened"}\n', "line 1: not an event of this version: t_s"),
         (f'{{"seq":0,"t_s":0,"wall_s":{"9" * 400},"kind":"run.opened"}}\n', "not an event of this version: wall_s"),

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from chaos.checker import Verdict
 from chaos.checkers.facts import Facts
 from chaos.checkers.instance_log import InstanceProperty, Row, Step, hits_s, misled, nodes_by_ray_id, on_purpose
-from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, FaultInjected, NodeDied, NodeView
+from chaos.events import BatchCompleted, BatchFailed, BatchInvoked, CloudAnsweredWrong, NodeDied, NodeView
 from chaos.history import Record
 
 _IDLE = re.compile(r"draining ray: idle for ([0-9.]+) secs > timeout=([0-9.]+)")
 # A sample, the line in the log and what the node told the GCS each may be late; seconds are rounded.
 _LATE_S = 3.0
-# The node provider's patience with one call: the listing is asked for after the nodes' states were read.
-_CALL_LIMIT_S = 15.0
+# For how long an update may wait for the Cloud after it has read what nodes do: our node provider's patience with one
+# call; Ray's own with the Kubernetes API is 60 s, of which an update makes three calls.
+_CALL_LIMIT_S, _KUBERNETES_LIMIT_S = 15.0, 180.0
+# Of late answers one is told at once, others within a second.
+_TOLD_WITHIN_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,8 @@ class NoBusyEnds(InstanceProperty):
     sample is never older than a few seconds, which are allowed for. What a node did is not judged where a fault was on
     it, or what the GCS showed was not so, in the time in which it says that it was idle: it may have been frozen, its
     clock wrong, or what is told of it old. Where one was on the head, what was told may be as old as that: what came
-    later may be unknown, and so may edits of the configuration. Where the Cloud's API answers late, it is as old as the
-    call that the update waited for. Nothing excuses less than the timeout that is logged.
+    later may be unknown, and so may edits of the configuration. Where the Cloud answered an update late, what that knew
+    of the node at work may be as old as its call. Nothing excuses less than the timeout that is logged.
     """
 
     name = "no_busy_ends"
@@ -56,14 +58,13 @@ class NoBusyEnds(InstanceProperty):
         views = _views(facts)
         for end in ends:
             after_s = max(end.idle_s, facts.cluster.health_check.detection_s)
-            hits = hits_s(facts, "head", end.t_s, after_s=after_s)
-            known_s = min([end.t_s, *hits, *_called_s(facts, end.t_s)])
-            told, evidence = _too_early(facts, end, known_s)
+            heard_s = min([end.t_s, *hits_s(facts, "head", end.t_s, after_s=after_s)])
+            told, evidence = _too_early(facts, end, heard_s)
             excused = on_purpose(facts, end.node, end.t_s, after_s=after_s) or misled(facts, end.t_s, after_s=after_s)
             if not told and not excused:
-                told, evidence = _seen_at_work(end, views.get(end.node, []), known_s)
+                told, evidence = _seen_at_work(end, views.get(end.node, []), min(heard_s, _began_s(facts, end.t_s)))
             if not told and not excused:
-                told, evidence = _in_hand(facts, end, known_s)
+                told, evidence = _in_hand(facts, end, heard_s)
             if told:
                 return self.verdict("fail", told, [end.step.record, *evidence], unit="nodes", measured=1.0, bound=0)
         told = f"{len(ends)} node(s) ended as idle, none of them at work" if ends else "no node was ended as idle"
@@ -85,12 +86,15 @@ def _ends(facts: Facts, found: tuple[Row, ...]) -> list[_End]:
     return ends
 
 
-def _called_s(facts: Facts, at_s: float) -> Iterator[float]:
-    """When an update may have begun that ended then, and so read what nodes do, for each fault on the Cloud's API."""
-    for _, event in facts.history.of(FaultInjected):
-        over_s = max(event.applied_s, event.heal_due_s or 0.0) + _CALL_LIMIT_S
-        if event.fault == "cloud_outage" and event.due_s <= at_s <= over_s:
-            yield max(event.due_s, at_s - _CALL_LIMIT_S)
+def _began_s(facts: Facts, at_s: float) -> float:
+    """When an update may have begun that ended then, and so have read what nodes do.
+
+    That is before its calls to the Cloud, of which the last was answered late if that is told of about then.
+    """
+    answers = facts.history.of(CloudAnsweredWrong, since_s=at_s - _TOLD_WITHIN_S)
+    if not any(event.how == "slow" and record.t_s <= at_s + _TOLD_WITHIN_S for record, event in answers):
+        return at_s
+    return at_s - (_KUBERNETES_LIMIT_S if facts.cluster.on_kuberay else _CALL_LIMIT_S)
 
 
 def _views(facts: Facts) -> dict[str, list[tuple[Record, NodeView]]]:

@@ -67,10 +67,11 @@ class NoOvershoot(Property):
     the autoscaler can follow no edit.
 
     Demand explains as many workers as there were plus those the demand of the last `overshoot_s` seconds wanted more
-    (at most: each shape packed alone), that which stood as they began included; on KubeRay without the time in which
-    faults on launches, on the operator or on the head may have held back pods. A launch beyond that is surplus until it
-    ends, or demand and the workers that are at work or that a minimum keeps catch up; so is a worker idle for longer
-    than its timeout and `overshoot_s`, that nothing keeps. Both may be late by the faults' cost.
+    (at most: each shape packed alone), that which stood as they began included, and what an edit asked for that was
+    undone before the next sample; on KubeRay without the time in which faults on launches, on the operator or on the
+    head may have held back pods. A launch beyond that is surplus until it ends, or demand and the workers that are at
+    work or that a minimum keeps catch up; so is a worker idle for longer than its timeout and `overshoot_s`, that
+    nothing keeps. Both may be late by the faults' cost.
     """
 
     name = "no_overshoot"
@@ -239,11 +240,10 @@ def _surplus_launches(
         _in_use(sample, facts.cluster_at(record.t_s)) + more
         for (record, sample), more in zip(answered, most, strict=True)
     ]
-    # What an edit asked for that was undone before the next sample.
     edited = [
-        (t_s, len(live_workers(answered[place][1])) + wanted(answered[place][1], cluster).most)
+        (t_s, len(live_workers(sample)) + wanted(sample, cluster).most)
         for t_s, cluster in facts.edits
-        if (place := bisect_right(times, t_s) - 1) >= 0
+        if (sample := _holding(samples, t_s)) is not None and sample.reachable
     ]
     spans = explained(facts, scaling=True)
     late = unaimed_spans(facts) if facts.cluster.on_kuberay else ()
@@ -277,13 +277,19 @@ def _in_use(sample: ClusterSampled, cluster: ClusterSpec) -> int:
     return sum(max(busy[name], kept.get(name, 0)) for name in of_type)
 
 
+def _holding(samples: list[tuple[Record, ClusterSampled]], at_s: float) -> ClusterSampled | None:
+    """The last sample before a moment."""
+    place = bisect_right(samples, at_s, key=lambda pair: pair[0].t_s) - 1
+    return samples[place][1] if place >= 0 else None
+
+
 def _in_force(samples: list[tuple[Record, ClusterSampled]], answered_s: list[float], at_s: float) -> int:
     """Of the samples that were answered, the first that tells of a moment or later: the one before it, if it holds.
 
     A sample holds until the next one, which may be long after it where nothing changes; or is not answered.
     """
-    before = bisect_right(samples, at_s, key=lambda pair: pair[0].t_s) - 1
-    holds = before >= 0 and samples[before][1].reachable
+    before = _holding(samples, at_s)
+    holds = before is not None and before.reachable
     return bisect_right(answered_s, at_s) - 1 if holds else bisect_left(answered_s, at_s)
 
 

@@ -11,6 +11,7 @@ from chaos.checkers.instance_log import Row, rows
 from chaos.events import (
     AutoscalerLogged,
     BatchInvoked,
+    CloudAnsweredWrong,
     ClusterSampled,
     ConfigChanged,
     Event,
@@ -269,15 +270,22 @@ def test_what_an_update_knew_is_as_old_as_the_call_that_it_waited_for() -> None:
     )
     at_work = Worker("w9", 28.0, 32.0)
 
-    def verdict(fault_name: str) -> Verdict:
-        slow = [
-            (t_s, event.model_copy(update={"fault": fault_name}) if isinstance(event, FaultInjected) else event)
-            for t_s, event in fault("i1", 20.0, heal_due_s=60.0)
-        ]
-        return judged("no_busy_ends", instead(Story(workers=[*four_workers()[:3], at_work], more=slow), claimed))
+    def verdict(how: str, told_s: float) -> Verdict:
+        late: Timed = (told_s, CloudAnsweredWrong(effect="e1", how=how))
+        story = Story(workers=[*four_workers()[:3], at_work], more=[late])
+        return judged("no_busy_ends", instead(story, claimed))
 
-    assert verdict("cloud_outage").verdict == "pass"
-    assert verdict("toy").verdict == "fail"
+    assert verdict("slow", 46.0).verdict == "pass"
+    assert verdict("slow", 47.0).verdict == "pass", "of several one is told a little later"
+    assert verdict("failed", 46.0).verdict == "fail"
+    assert verdict("slow", 44.0).verdict == "fail", "not this update"
+    assert verdict("slow", 49.0).verdict == "fail"
+
+
+def test_a_batch_in_hand_is_no_matter_of_what_an_update_knew() -> None:
+    begun = (45.0, BatchInvoked(op="late", node="w4", rows="0-3", started_s=45.0))
+    late: Timed = (47.0, CloudAnsweredWrong(effect="e1", how="slow"))
+    assert "batch late in hand" in judged("no_busy_ends", Story(more=[begun, late])).summary
 
 
 def test_a_node_that_only_pulled_arguments_was_idle_all_along() -> None:

@@ -113,10 +113,28 @@ async def test_it_is_healed_when_no_zombie_runs_any_more() -> None:
     await fault.inject(site)
     await fault.heal(site)
     assert (await fault.probe_healed(site)).detail == "w4 still runs without Ray"
-    other = FaultInjected(
-        injection="i2", fault="zombie_launch", victims=(), due_s=9.0, applied_s=9.0, lateness_s=0.0, effect_id="e2"
-    )
-    both = site_of(cluster, events=[(1.0, BASELINE), (9.0, other), ASKED, STARTED, running(19.0)])
-    assert (await fault.probe_healed(both)).outcome == "no_effect", "it may be the other's"
     cluster.members["w4"] = node_named("w4", state="stopping")
     assert (await fault.probe_healed(site)).outcome == "no_effect"
+
+
+@pytest.mark.parametrize(
+    ("other", "due_s", "in_force", "outcome"),
+    [
+        pytest.param("zombie_launch", 9.0, True, "no_effect", id="it may be the other's"),
+        pytest.param("zombie_launch", 9.0, False, "took_effect", id="the other is over"),
+        pytest.param("zombie_launch", 10.8, True, "took_effect", id="the other began later"),
+        pytest.param("slow_join", 9.0, True, "took_effect", id="the other is another fault"),
+    ],
+)
+async def test_what_another_one_in_force_may_have_made_is_not_looked_for(
+    other: str, due_s: float, in_force: bool, outcome: str
+) -> None:
+    cluster, fault = FakeCluster(), ZombieLaunch()
+    cluster.members["w4"] = node_named("w4")
+    made = FaultInjected(
+        injection="i2", fault=other, victims=(), due_s=due_s, applied_s=due_s, lateness_s=0.0, effect_id="e2"
+    )
+    site = site_of(cluster, events=[(1.0, BASELINE), (due_s, made), ASKED, STARTED, running(19.0)])
+    if in_force:
+        await cluster.fault_launches(LateRay(), effect_id="e2", lease_s=60.0)
+    assert (await fault.probe_healed(site)).outcome == outcome
