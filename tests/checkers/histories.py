@@ -190,6 +190,10 @@ def logged(worker: Worker, before: str, after: str, why: str, *, row: str = "") 
     return AutoscalerLogged(about="instance", text=f"{what} ({ids}): {why}")
 
 
+# A worker that no story has by itself.
+SPARE = Worker("w9", 4.0, 8.0)
+
+
 def four_workers() -> list[Worker]:
     """Four workers launched at 4 s that join at 8 s."""
     return [Worker(f"w{place}", 4.0, 8.0) for place in range(1, 5)]
@@ -342,6 +346,20 @@ def one_injection(*, may_miss: bool = False) -> dict[str, JsonValue]:
 def checker(name: str) -> Checker:
     """The checker of that name."""
     return next(one for one in ALL if one.name == name)
+
+
+def instead(story: Story, line: Timed) -> list[Timed]:
+    """The story with this line about a row in place of all that follow about it."""
+    of_row = f"(id={row_in(line)},"
+    return sorted(
+        [*((t, e) for t, e in story.events() if t <= line[0] or of_row not in getattr(e, "text", "")), line],
+        key=lambda pair: pair[0],
+    )
+
+
+def row_in(line: Timed) -> str:
+    assert isinstance(line[1], AutoscalerLogged)
+    return line[1].text.split("(id=")[1].split(",")[0]
 
 
 def judged(name: str, events: Story | History | Iterable[Timed]) -> Verdict:
