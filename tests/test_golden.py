@@ -12,7 +12,7 @@ from chaos.history import History
 from chaos.results import judge
 from chaos.schedule import Schedule
 from chaos.yaml_text import load
-from tests.test_spec import CATALOGUE
+from tests.test_spec_schema import CATALOGUE
 
 GOLDEN = sorted((Path(__file__).parent / "golden").iterdir())
 MOST_BYTES = 200_000

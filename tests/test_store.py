@@ -21,7 +21,7 @@ from chaos.store import (
     point_latest,
     save_baseline,
 )
-from tests.test_spec import CATALOGUE
+from tests.test_spec_schema import CATALOGUE
 
 BASELINE = BaselineKnown(
     run_id="r",
